@@ -1,0 +1,1 @@
+//! jute: being written.

@@ -1,0 +1,1 @@
+//! zab: being written.
