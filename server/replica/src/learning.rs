@@ -1,0 +1,102 @@
+//! What a learner keeps for its clients: requests it forwarded, questions it asked, sessions it heard from.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use jute::OpCode;
+use zab::LinkId;
+
+use crate::request::{Client, Connect, SessionId};
+
+/// A request on its way through the leader.
+#[derive(Clone, Copy, Debug)]
+pub struct Forwarded {
+    /// Who asked.
+    pub client: Client,
+    /// The client's number for it.
+    pub xid: i32,
+    /// What was asked.
+    pub op: OpCode,
+}
+
+/// A learner's books under one leader. They are dropped with the link to it.
+#[derive(Debug)]
+pub struct Learning {
+    /// The link to the leader.
+    pub link: LinkId,
+    /// Forwarded writes, in order per session. The answer is the committed transaction with the same session and xid.
+    forwarded: BTreeMap<SessionId, VecDeque<Forwarded>>,
+    /// Forwarded `sync`s: the leader answers in order.
+    syncs: VecDeque<(Client, i32)>,
+    /// Asked revalidations: the leader answers in order.
+    revalidations: VecDeque<(Client, Connect)>,
+    /// Sessions heard since the last PING.
+    touched: BTreeSet<SessionId>,
+}
+
+impl Learning {
+    /// The books under the leader behind `link`.
+    #[must_use]
+    pub fn new(link: LinkId) -> Self {
+        Self {
+            link,
+            forwarded: BTreeMap::new(),
+            syncs: VecDeque::new(),
+            revalidations: VecDeque::new(),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// Remembers a forwarded write.
+    pub fn forward(&mut self, session: SessionId, forwarded: Forwarded) {
+        self.forwarded.entry(session).or_default().push_back(forwarded);
+    }
+
+    /// Takes out the request that a delivered transaction answers, if it is one of ours.
+    ///
+    /// The oldest request of the session is meant when xid and operation agree; a session's own
+    /// `closeSession` and the leader's (an expiry, xid 0) are told apart by the xid.
+    pub fn answered(&mut self, session: SessionId, xid: i32) -> Option<Forwarded> {
+        let waiting = self.forwarded.get_mut(&session)?;
+        let answered = waiting.pop_front_if(|first| first.xid == xid);
+        if waiting.is_empty() {
+            self.forwarded.remove(&session);
+        }
+        answered
+    }
+
+    /// Remembers a forwarded `sync`.
+    pub fn sync(&mut self, client: Client, xid: i32) {
+        self.syncs.push_back((client, xid));
+    }
+
+    /// Takes out the oldest `sync`.
+    pub fn synced(&mut self) -> Option<(Client, i32)> {
+        self.syncs.pop_front()
+    }
+
+    /// Remembers a question about a session.
+    pub fn revalidate(&mut self, client: Client, connect: Connect) {
+        self.revalidations.push_back((client, connect));
+    }
+
+    /// Takes out the oldest question, if it was about `session`.
+    pub fn revalidated(&mut self, session: SessionId) -> Option<(Client, Connect)> {
+        self.revalidations.pop_front_if(|(_, connect)| connect.session == session)
+    }
+
+    /// A session was heard of.
+    pub fn touch(&mut self, session: SessionId) {
+        self.touched.insert(session);
+    }
+
+    /// Takes out the sessions heard since the last call.
+    pub fn take_touched(&mut self) -> BTreeSet<SessionId> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Requests on their way.
+    #[must_use]
+    pub fn forwarded_len(&self) -> usize {
+        self.forwarded.values().map(VecDeque::len).sum()
+    }
+}
