@@ -16,8 +16,22 @@ use crate::message::{Message, Notification};
 use crate::zxid::{Epoch, Epochs, Zxid};
 
 /// One connection of the quorum port, dialed or accepted. Never reused within a process.
+///
+/// The peer numbers the links it dials, the caller those it accepts: the top bit keeps the two apart, so the caller
+/// numbers below [`LinkId::DIALED`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
+
+impl LinkId {
+    /// The first id of a dialed link.
+    pub const DIALED: Self = Self(1 << 63);
+
+    /// Whether the peer dialed this link.
+    #[must_use]
+    pub fn is_dialed(self) -> bool {
+        self >= Self::DIALED
+    }
+}
 
 /// The number of one append, counting from 1 in the life of the process. `Durable` names it, so a late report about
 /// an entry that was truncated meanwhile cannot be mistaken for its successor.
