@@ -1,0 +1,1 @@
+prove() { fail "not written yet"; }
