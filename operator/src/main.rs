@@ -1,2 +1,4 @@
-//! being written.
-fn main() {}
+//! x
+fn main() {
+    print!("{}", zab_operator::crd::definition_yaml().unwrap());
+}

@@ -1,0 +1,145 @@
+//! What the operator answers. Nothing in here is read back as an instruction, except the records
+//! named in [`RolloutStatus`] and `bootstrapped`, which only ever make the operator do less.
+
+#![expect(
+    unreachable_pub,
+    reason = "the derive repeats each struct inside a function"
+)]
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the operator last saw and what it is doing. Written only when something changes.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ZabClusterStatus {
+    /// The generation of the spec that this status answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Voters that serve clients in step with the leader.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// Whether the ensemble has been formed. Once true it stays true: no server will ever again
+    /// be permitted to start a new database with a vote.
+    #[serde(default)]
+    pub bootstrapped: bool,
+    /// The identity of the ensemble, kept by its volumes too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ensemble_id: Option<String>,
+    /// Version the servers report; several while they differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Who leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership: Option<Membership>,
+    /// The servers, by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
+    pub members: Vec<Member>,
+    /// The rollout under way, or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
+    /// The next steps and what they wait for, at most five lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<String>,
+    /// Conditions, each with a sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Who leads the ensemble.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Membership {
+    /// Pod of the leader.
+    pub leader: String,
+    /// Server id of the leader.
+    pub leader_id: i32,
+    /// Epoch of the leader.
+    pub epoch: i64,
+}
+
+/// One server.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Server id, never reused.
+    pub id: i32,
+    /// Name of its pod.
+    pub pod: String,
+    /// Name of its zone, when zones are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// The role the server reports.
+    pub role: Role,
+    /// UID of its pod.
+    #[serde(default, rename = "podUID", skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<String>,
+    /// Whether the leader counts it as synchronized.
+    pub synced: bool,
+    /// Revision of the pod template it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
+/// The role a server reports.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// It leads.
+    Leader,
+    /// It follows a leader, with a vote.
+    Follower,
+    /// It follows a leader, without a vote.
+    Observer,
+    /// It looks for a leader.
+    Looking,
+    /// It is alone.
+    Standalone,
+    /// It did not answer.
+    Unknown,
+}
+
+/// A rollout: all servers restart, one at a time, onto a new revision of the pod template.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// Where it stands.
+    pub phase: RolloutPhase,
+    /// The revision that the spec asks for.
+    pub target: String,
+    /// Servers that run the target revision.
+    pub updated: i32,
+    /// The last revision that all servers ran in good health. A halted rollout pins the template
+    /// to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good: Option<String>,
+    /// The revision that was given up; it is not tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted_revision: Option<String>,
+    /// Why it was halted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted_reason: Option<String>,
+    /// The epoch in which it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_epoch: Option<i64>,
+    /// Elections since it began.
+    #[serde(default)]
+    pub elections: i64,
+}
+
+/// Where a rollout stands.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RolloutPhase {
+    /// All servers run the target revision.
+    #[default]
+    Complete,
+    /// Servers are being restarted.
+    Rolling,
+    /// Nothing is restarted because the spec says so.
+    Paused,
+    /// A server did not come back; nothing is restarted until the spec changes.
+    Halted,
+}
