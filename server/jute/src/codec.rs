@@ -232,7 +232,7 @@ impl<'a> Reader<'a> {
 
     /// An error about a value that began at `offset`.
     #[must_use]
-    pub fn error_at(offset: usize, expected: Expected) -> DecodeError {
+    pub const fn error_at(offset: usize, expected: Expected) -> DecodeError {
         DecodeError {
             what: "",
             offset,

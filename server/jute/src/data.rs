@@ -32,6 +32,34 @@ record! {
     }
 }
 
+/// An [`Id`] that owns its text: what a connection has proved outlives the frame it came in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "as in Id")]
+pub struct OwnedId {
+    pub scheme: String,
+    pub id: String,
+}
+
+impl OwnedId {
+    /// The same identity, borrowed.
+    #[must_use]
+    pub fn as_id(&self) -> Id<'_> {
+        Id {
+            scheme: &self.scheme,
+            id: Cow::Borrowed(&self.id),
+        }
+    }
+}
+
+impl From<&Id<'_>> for OwnedId {
+    fn from(id: &Id<'_>) -> Self {
+        Self {
+            scheme: id.scheme.to_owned(),
+            id: id.id.clone().into_owned(),
+        }
+    }
+}
+
 record! {
     /// What an identity may do, see [`permission`].
     Acl<'a> { perms: i32, id: Id<'a> }

@@ -48,5 +48,6 @@ pub mod txn;
 pub mod password;
 
 pub use codec::{Decode, DecodeError, Encode, Reader, Trailing};
+pub use data::OwnedId;
 pub use error_code::ErrorCode;
 pub use op_code::OpCode;

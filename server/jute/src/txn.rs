@@ -6,7 +6,7 @@
 
 use bytes::BytesMut;
 
-use crate::codec::{Decode, DecodeError, Encode, Expected, Reader, encode_length};
+use crate::codec::{Decode, DecodeError, Encode, Expected, Reader};
 use crate::data::Acl;
 use crate::op_code::OpCode;
 use crate::record::record;
@@ -161,7 +161,9 @@ pub enum Txn<'a> {
         /// An [`ErrorCode`](crate::error_code::ErrorCode) number, kept even when unknown.
         code: i32,
     },
-    /// All or nothing. In a failed multi every member is an error.
+    /// All or nothing. A multi with an error among its members failed and changes nothing: the
+    /// members before the error still stand there as they were prepared, those behind it are
+    /// errors too.
     Multi(Vec<MultiMember<'a>>),
 }
 
@@ -175,6 +177,16 @@ pub struct MultiMember<'a> {
 }
 
 impl<'a> Txn<'a> {
+    /// True when it changes nothing: an error, or a multi that has one.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        match self {
+            Self::Error { .. } => true,
+            Self::Multi(members) => members.iter().any(|member| member.txn.is_failed()),
+            _ => false,
+        }
+    }
+
     /// Reads the transaction of type `op` at the reader. A create must be in its present form.
     pub fn decode(op: OpCode, reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok(match op {
@@ -186,13 +198,7 @@ impl<'a> Txn<'a> {
                 paths: Some(CloseSessionTxn::decode(reader)?.paths),
             },
             OpCode::Multi => {
-                let offset = reader.offset();
-                let members = Vec::decode(reader);
-                Self::Multi(members.map_err(|mut error: DecodeError| {
-                    // Inside a member the offset counts from that member; point at the multi.
-                    error.offset = error.offset.max(offset);
-                    error.named("MultiTxn.txns")
-                })?)
+                Self::Multi(Vec::decode(reader).map_err(|error| error.named("MultiTxn.txns"))?)
             }
             _ => Self::decode_member(op, reader)?,
         })
@@ -256,11 +262,14 @@ impl<'a> Decode<'a> for MultiMember<'a> {
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let op = OpCode::decode(reader).map_err(|error| error.named("MultiTxn.type"))?;
         let data = <&[u8]>::decode(reader).map_err(|error| error.named("MultiTxn.data"))?;
+        let start = reader.offset() - data.len();
         let mut member = Reader::new(data);
-        let txn = Txn::decode_member(op, &mut member)?;
-        member
-            .finish()
-            .map_err(|error| error.named("MultiTxn.data"))?;
+        let txn = Txn::decode_member(op, &mut member);
+        let whole = txn.and_then(|txn| member.finish().map(|()| txn));
+        let txn = whole.map_err(|mut error| {
+            error.offset += start;
+            error.named("MultiTxn.data")
+        })?;
         Ok(Self { op, txn })
     }
 }
@@ -350,12 +359,6 @@ fn decode_digest(reader: &mut Reader<'_>) -> Result<Option<TxnDigest>, DecodeErr
     } else {
         TxnDigest::decode(reader).map(Some)
     }
-}
-
-/// Writes the closeSession body from an iterator of paths.
-pub fn encode_paths<'p>(paths: impl ExactSizeIterator<Item = &'p str>, out: &mut BytesMut) {
-    encode_length(paths.len(), out);
-    paths.for_each(|path| path.encode(out));
 }
 
 record! {
