@@ -95,6 +95,16 @@ impl ServerReport {
                 .and_then(|sample| sample.label("version")),
         })
     }
+
+    /// What to say of a server that is still recovering.
+    pub fn recovery(&self) -> Option<String> {
+        (self.recovery_progress < 1.0).then(|| {
+            format!(
+                "it is recovering, {:.0} % done",
+                self.recovery_progress * 100.0
+            )
+        })
+    }
 }
 
 /// One line of the text format: name, labels, value.

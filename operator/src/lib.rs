@@ -16,3 +16,6 @@ pub mod exposition;
 pub mod inventory;
 
 pub mod build;
+pub mod view;
+
+pub mod plan;
