@@ -1,1 +1,3 @@
-//! being written.
+//! The shell of a server: everything that touches sockets, disks, clocks and people.
+
+pub mod config;
