@@ -12,10 +12,11 @@ lab_condition() {
   printf up
 }
 
-# Only one command at a time may make or remove the lab.
+# Only one command at a time may make or remove the lab. The lock is on the folder that is there in any case, so that no
+# lock file is left behind.
 lock_lab() {
-  exec {lab_lock}> /run/lock/zab-lab.lock
-  flock --wait 300 "$lab_lock" || fail "another 'lab' command has been at work for 5 minutes (it holds /run/lock/zab-lab.lock)"
+  exec {lab_lock}< "$(dirname "$state_dir")"
+  flock --wait 300 "$lab_lock" || fail "another 'lab' command has been at work on $state_dir for 5 minutes"
 }
 
 check_state_folder() {
@@ -73,8 +74,12 @@ make_state_folder() {
 }
 
 start_cluster() {
-  local machine log=$log_dir/addons.log
-  for machine in "${machines[@]}"; do start_machine "$machine"; done
+  local machine pids=() log=$log_dir/addons.log
+  for machine in "${machines[@]}"; do
+    start_machine "$machine" &
+    pids+=($!)
+  done
+  for machine in "${pids[@]}"; do wait "$machine"; done
   step "machines started"
   wait_until 60 "the API server" kubectl get --raw /readyz ||
     fail "see $(machine_dir "$control_plane")/log/kube-apiserver.log and etcd.log beside it"
@@ -108,7 +113,7 @@ down() {
     say "There is no lab to remove."
     return
   fi
-  stop_packet_delays
+  stop_packet_delays "${zones[@]}"
   for machine in "${machines[@]}"; do
     [[ -d $(machine_dir "$machine") ]] || continue
     stop_machine "$machine" &
@@ -125,6 +130,7 @@ down() {
 
 status() {
   local machine pid
+  require_root status
   case $(lab_condition) in
     none)
       say "There is no lab. Bring one up with: make lab-up"

@@ -61,78 +61,82 @@ write_cuts() {
     for file in "$faults_dir"/cut.*.*; do
       [[ -e $file ]] || continue
       pair=${file##*/cut.}
-      printf '  iifname "%s" oifname "%s" drop;\n' "${pair%%.*}" "${pair##*.}"
+      # Address resolution passes: it would take the other way down too.
+      printf '  ether type ip iifname "%s" oifname "%s" drop;\n' "${pair%%.*}" "${pair##*.}"
     done
     printf ' }\n}\n'
   } | fabric nft -f -
 }
 
-# The packets of a slow zone, in and out, go through two netfilter queues, each with a packetdelay of its own.
+# The packets of a slow zone wait in two netfilter queues of the fabric, one for each way, each held by a packetdelay.
+# In the fabric and not in the zone, which tracks connections: there the first packets of a connection, when they wait
+# together, are taken for rivals and all but one are dropped. The ways are queued at two places, so that a packet between
+# two slow zones is delayed by both. `bypass`: a queue that nobody holds lets everything pass.
+queue_rule() { # ZONE DIRECTION: in or out, as the fabric sees it
+  case $2 in
+    in) printf 'PREROUTING --match physdev --physdev-in %s' "$1" ;;
+    out) printf 'FORWARD --match physdev --physdev-out %s' "$1" ;;
+  esac
+  printf ' --jump NFQUEUE --queue-bypass --queue-num %s' "$(queue_number "$1" "$2")"
+}
+queue_number() { # ZONE DIRECTION
+  local number=1 zone direction
+  for zone in "${zones[@]}"; do
+    for direction in in out; do
+      [[ $zone.$direction != "$1.$2" ]] || printf '%s' "$number"
+      number=$((number + 1))
+    done
+  done
+}
+
 slow() { # ZONE DELAY_MS [JITTER_MS [LOSS_PERMILLE]]
-  local zone=${1:-} delay_ms=${2:-} jitter_ms=${3:-0} loss_permille=${4:-0} queue direction log
+  local zone=${1:-} delay_ms=${2:-} jitter_ms=${3:-0} loss_permille=${4:-0} direction log rule
   zone_argument "$zone"
   number_argument DELAY_MS "$delay_ms" 60000
   number_argument JITTER_MS "$jitter_ms" "$delay_ms"
   number_argument LOSS_PERMILLE "$loss_permille" 1000
-  stop_packet_delay "$zone"
+  stop_packet_delays "$zone"
   printf '%s ms delay, %s ms jitter, %s permille loss each way\n' "$delay_ms" "$jitter_ms" "$loss_permille" > "$faults_dir/slow.$zone"
   for direction in in out; do
-    queue=$(queue_of "$zone" "$direction")
     log=$log_dir/packetdelay.$zone.$direction.log
     (
       close_descriptors
       exec setsid nsenter --net="$state_dir/net/fabric" -- \
-        "$state_dir/tools/packetdelay" "$queue" "$delay_ms" "$jitter_ms" "$loss_permille"
+        "$state_dir/tools/packetdelay" "$(queue_number "$zone" "$direction")" "$delay_ms" "$jitter_ms" "$loss_permille"
     ) < /dev/null > "$log" 2>&1 &
     printf '%s %s\n' $! "$(start_time_of $!)" > "$faults_dir/.packetdelay.$zone.$direction"
     if ! wait_until 5 "the packet delay of $zone" grep -x ready "$log"; then
-      stop_packet_delay "$zone"
+      stop_packet_delays "$zone"
       fail "$(tail -n 1 "$log") (see $log)"
     fi
+    read -ra rule <<< "$(queue_rule "$zone" "$direction")"
+    fabric iptables --wait --table mangle --append "${rule[@]}"
   done
-  fabric nft -f - <<< "$(slow_rules "$zone")"
-}
-queue_of() { # ZONE DIRECTION: in or out
-  local index offset=1
-  [[ $2 == in ]] || offset=2
-  for index in "${!zones[@]}"; do
-    [[ ${zones[$index]} != "$1" ]] || printf '%s' $((index * 2 + offset))
-  done
+  set_kernel_parameter fabric bridge/bridge-nf-call-iptables 1
 }
 
-# Two chains of a table for each slow zone: a packet between two slow zones is delayed by both, since it goes on with
-# the next chain when it comes back from a queue. `bypass`: without its packetdelay, a queue lets everything pass.
-slow_rules() { # ZONE
-  local in out
-  in=$(queue_of "$1" in)
-  out=$(queue_of "$1" out)
-  cat << END
-table bridge slow-$1 {}
-delete table bridge slow-$1
-table bridge slow-$1 {
-  chain in { type filter hook forward priority $in; iifname "$1" queue num $in bypass; }
-  chain out { type filter hook forward priority $out; oifname "$1" queue num $out bypass; }
-}
-END
-}
-
-stop_packet_delay() { # ZONE
-  local file pid started
-  [[ ! -e $state_dir/net/fabric ]] || fabric nft "table bridge slow-$1 {}; delete table bridge slow-$1;" 2> /dev/null || true
-  for file in "$faults_dir/.packetdelay.$1".*; do
-    [[ -f $file ]] || continue
-    read -r pid started < "$file"
-    if [[ $(start_time_of "$pid" 2> /dev/null) == "$started" ]]; then
-      kill "$pid"
-      wait_until 5 "packetdelay $pid to end" process_is_gone "$pid" || kill -9 "$pid"
-    fi
-    rm "$file"
+# All of them first lose their packets and are told to end, and are then waited for: each takes two seconds to end.
+stop_packet_delays() { # ZONE...
+  local zone direction rule file pid started ending=()
+  for zone in "$@"; do
+    [[ -f $faults_dir/slow.$zone ]] || continue
+    for direction in in out; do
+      read -ra rule <<< "$(queue_rule "$zone" "$direction")"
+      fabric iptables --wait --table mangle --delete "${rule[@]}" 2> /dev/null || true # half made, it may not be there
+      file=$faults_dir/.packetdelay.$zone.$direction
+      [[ -f $file ]] || continue
+      read -r pid started < "$file"
+      if [[ $(start_time_of "$pid" 2> /dev/null) == "$started" ]]; then
+        kill "$pid"
+        ending+=("$pid")
+      fi
+      rm "$file"
+    done
+    rm "$faults_dir/slow.$zone"
   done
-  rm -f "$faults_dir/slow.$1"
-}
-stop_packet_delays() {
-  local zone
-  for zone in "${zones[@]}"; do stop_packet_delay "$zone"; done
+  for pid in "${ending[@]}"; do
+    wait_until 10 "packetdelay $pid to end" process_is_gone "$pid" || kill -9 "$pid"
+  done
 }
 
 limit_rate() { # ZONE RATE: both ways
@@ -160,15 +164,15 @@ power_on() { # MACHINE
 heal() { # [ZONE]: without a zone, everything
   local wanted=("$@") file zone machine
   ((${#wanted[@]} > 0)) || wanted=("${machines[@]}")
+  for machine in "${wanted[@]}"; do machine_argument "$machine"; done
+  stop_packet_delays "${wanted[@]}"
   for machine in "${wanted[@]}"; do
-    machine_argument "$machine"
     power_on "$machine"
     is_zone "$machine" || continue
     zone=$machine
     fabric ip link set "$zone" up
     fabric tc qdisc del dev "$zone" root 2> /dev/null || true # there may be none
     in_network "$zone" tc qdisc del dev eth0 root 2> /dev/null || true
-    stop_packet_delay "$zone"
     rm -f "$faults_dir"/{link,rate}."$zone" "$faults_dir/cut.$zone".* "$faults_dir"/cut.*."$zone"
   done
   write_cuts

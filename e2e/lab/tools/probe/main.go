@@ -1,7 +1,7 @@
 // Command probe runs in the lab's test pods: a server that says who it is, and the questions that a pod can ask.
 //
 //	probe serve            answers every request on :8080 with its own name and the caller's address
-//	probe get URL          prints the answer, at most 3 s
+//	probe get URL          prints the answer, at most 2 s
 //	probe lookup NAME      prints the addresses of a name
 //	probe api METHOD PATH  asks the API server with the pod's own token; prints the status code
 package main
@@ -23,7 +23,7 @@ import (
 )
 
 // limit bounds every question: a test that waits longer polls.
-const limit = 3 * time.Second
+const limit = 2 * time.Second
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
