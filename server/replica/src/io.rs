@@ -235,7 +235,9 @@ pub enum Rebuild {
 pub enum ShardOutput {
     /// A transaction was applied: fire watches. Comes before the reply to its own request.
     Applied {
-        /// What changed.
+        /// Its zxid. A shard that has heard of it may answer reads from a tree that is as new.
+        zxid: Zxid,
+        /// What changed; nothing for a transaction that failed.
         changes: Vec<Change>,
     },
     /// A handshake succeeded.

@@ -44,14 +44,22 @@ impl SessionTracker {
     #[must_use]
     pub fn new(bucket_ms: u64) -> Self {
         assert!(bucket_ms > 0, "a bucket has a length");
-        Self { bucket_ms, sessions: BTreeMap::new(), buckets: BTreeMap::new() }
+        Self {
+            bucket_ms,
+            sessions: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+        }
     }
 
     /// Starts the clock of a session.
     pub fn add(&mut self, now: Millis, session: SessionId, timeout_ms: i32) {
         let timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
         self.remove(session);
-        let entry = Entry { timeout_ms, bucket: 0, owner: None };
+        let entry = Entry {
+            timeout_ms,
+            bucket: 0,
+            owner: None,
+        };
         self.sessions.insert(session, entry);
         self.touch(now, session);
     }
@@ -65,7 +73,9 @@ impl SessionTracker {
 
     /// The session was heard of. False when it is not alive.
     pub fn touch(&mut self, now: Millis, session: SessionId) -> bool {
-        let Some(entry) = self.sessions.get_mut(&session) else { return false };
+        let Some(entry) = self.sessions.get_mut(&session) else {
+            return false;
+        };
         // Rounded up to the end of a bucket, so never early.
         let bucket = now.plus(entry.timeout_ms).0 / self.bucket_ms + 1;
         let old = std::mem::replace(&mut entry.bucket, bucket);
@@ -74,6 +84,14 @@ impl SessionTracker {
             self.buckets.entry(bucket).or_default().insert(session);
         }
         true
+    }
+
+    /// A client came back to its session, with a timeout negotiated anew. False when it is not alive.
+    pub fn resume(&mut self, now: Millis, session: SessionId, timeout_ms: i32) -> bool {
+        if let Some(entry) = self.sessions.get_mut(&session) {
+            entry.timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
+        }
+        self.touch(now, session)
     }
 
     /// Whether the session is alive.
@@ -95,7 +113,9 @@ impl SessionTracker {
     /// [`Moved`] when the session belongs to another server by now.
     pub fn check_owner(&mut self, session: SessionId, owner: Owner) -> Result<(), Moved> {
         match self.sessions.get_mut(&session) {
-            Some(Entry { owner: Some(known), .. }) if *known != owner => Err(Moved),
+            Some(Entry {
+                owner: Some(known), ..
+            }) if *known != owner => Err(Moved),
             Some(entry) => {
                 entry.owner = Some(owner);
                 Ok(())
@@ -122,7 +142,10 @@ impl SessionTracker {
     /// When `expire` has something to do next.
     #[must_use]
     pub fn wake_at(&self) -> Option<Millis> {
-        self.buckets.keys().next().map(|bucket| Millis(bucket * self.bucket_ms))
+        self.buckets
+            .keys()
+            .next()
+            .map(|bucket| Millis(bucket * self.bucket_ms))
     }
 
     fn leave_bucket(&mut self, bucket: u64, session: SessionId) {
@@ -149,7 +172,9 @@ impl SessionIds {
     pub fn new(server_id: u64, wall_ms: i64) -> Self {
         // As ZooKeeper lays it out: 1 byte server, 5 bytes time, 2 bytes counter.
         let time = ((wall_ms << 24) as u64) >> 8;
-        Self { next: ((server_id << 56) | time) as i64 }
+        Self {
+            next: ((server_id << 56) | time) as i64,
+        }
     }
 
     /// An id never given before.

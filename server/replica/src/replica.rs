@@ -1,0 +1,220 @@
+//! A whole server without I/O: consensus, the tree, sessions, and the requests of clients and learners.
+//!
+//! The replica owns the order of things. Zab decides what is committed; here that becomes changes of the tree,
+//! answers and watch events. Whatever role it plays, a write takes the same way: it becomes a transaction at the leader, comes
+//! back committed, is applied, and answers whoever waits for it *here*.
+
+mod commits;
+mod peers;
+mod requests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jute::OpCode;
+use tree::{DataTree, Prep, SharedTree};
+use zab::{LinkId, Peer, Zxid};
+
+use crate::config::{Config, Mode};
+use crate::io::{Input, Now, Output, Report, ShardOutput};
+use crate::leading::Leading;
+use crate::learning::Learning;
+use crate::request::{Client, Origin, Request, SessionId};
+use crate::session_tracker::SessionIds;
+
+/// The books of the current role.
+#[derive(Debug)]
+enum Role {
+    Looking,
+    Leading(Box<Leading>),
+    Learning(Box<Learning>),
+}
+
+/// One server.
+#[derive(Debug)]
+pub struct Replica {
+    config: Config,
+    peer: Peer,
+    /// What the peer wants done, being translated. Kept between calls to reuse its memory.
+    from_peer: Vec<zab::Output>,
+    tree: SharedTree,
+    prep: Prep,
+    role: Role,
+    /// The link to the leader we dialed last.
+    dialed: Option<LinkId>,
+    /// A tree received by SNAP that is not durable yet.
+    incoming: Option<Box<DataTree>>,
+    session_ids: SessionIds,
+    /// Transactions applied since the last snapshot, and the number at which the next is due.
+    applied_since_snapshot: u32,
+    snapshot_due: u32,
+}
+
+impl Replica {
+    /// A server that starts from what was found on disk.
+    pub fn new(
+        config: Config,
+        recovered: zab::Recovered,
+        tree: SharedTree,
+        now: Now,
+        outputs: &mut Vec<Output>,
+    ) -> Self {
+        let mut from_peer = Vec::new();
+        let peer = match config.mode {
+            Mode::Standalone => Peer::standalone(config.zab.clone(), recovered, &mut from_peer),
+            Mode::Ensemble => {
+                Peer::new(config.zab.clone(), recovered, now.monotonic, &mut from_peer)
+            }
+        };
+        let session_ids = SessionIds::new(config.zab.id.0, now.wall_ms);
+        let snapshot_due = snapshot_interval(config.snapshot_txns, config.zab.id.0);
+        let prep = Prep::new();
+        let mut replica = Self {
+            config,
+            peer,
+            from_peer,
+            tree,
+            prep,
+            role: Role::Looking,
+            dialed: None,
+            incoming: None,
+            session_ids,
+            applied_since_snapshot: 0,
+            snapshot_due,
+        };
+        replica.carry_out(now, outputs);
+        replica
+    }
+
+    /// Takes one input and says what must be done about it.
+    pub fn handle(&mut self, now: Now, input: Input, outputs: &mut Vec<Output>) {
+        match input {
+            Input::Tick => self.tick(now, outputs),
+            Input::Message { link, message } => self.message(now, link, message, outputs),
+            Input::Truncated { after, tree } => {
+                if let Some(tree) = tree {
+                    *self.tree.write() = *tree;
+                }
+                self.tell_peer(now, zab::Input::Truncated { after }, outputs);
+            }
+            Input::SnapshotInstalled { zxid } => {
+                let tree = self
+                    .incoming
+                    .take()
+                    .expect("a snapshot is installed after it came in");
+                *self.tree.write() = *tree;
+                self.applied_since_snapshot = 0;
+                self.tell_peer(now, zab::Input::SnapshotInstalled { zxid }, outputs);
+            }
+            Input::Connect { client, connect } => self.connect(now, client, connect, outputs),
+            Input::Request { client, request } => {
+                self.submit(now, Origin::Client(client), request, outputs);
+            }
+            Input::Disconnected { .. } => {}
+            Input::Touched { sessions } => self.touched(now, &sessions),
+            Input::Notification { from, notification } => {
+                self.tell_peer(
+                    now,
+                    zab::Input::Notification { from, notification },
+                    outputs,
+                );
+            }
+            Input::LinkAccepted { link } => {
+                self.tell_peer(now, zab::Input::LinkAccepted { link }, outputs);
+            }
+            Input::LinkDialed { link } => {
+                self.tell_peer(now, zab::Input::LinkDialed { link }, outputs);
+            }
+            Input::LinkDown { link } => self.tell_peer(now, zab::Input::LinkDown { link }, outputs),
+            Input::Durable { append } => {
+                self.tell_peer(now, zab::Input::Durable { append }, outputs);
+            }
+            Input::EpochsSaved { epochs } => {
+                self.tell_peer(now, zab::Input::EpochsSaved { epochs }, outputs);
+            }
+            Input::HandOff => self.tell_peer(now, zab::Input::HandOff, outputs),
+        }
+    }
+
+    /// When the next `Input::Tick` is due.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<zab::Millis> {
+        let sessions = match &self.role {
+            Role::Leading(leading) => leading.tracker.wake_at(),
+            Role::Looking | Role::Learning(_) => None,
+        };
+        [self.peer.wake_at(), sessions].into_iter().flatten().min()
+    }
+
+    /// The consensus core's numbers.
+    #[must_use]
+    pub fn status(&self) -> zab::Status {
+        self.peer.status()
+    }
+
+    /// Requests that wait for a commit or for the leader.
+    #[must_use]
+    pub fn outstanding_len(&self) -> usize {
+        match &self.role {
+            Role::Looking => 0,
+            Role::Leading(leading) => leading.proposed_len(),
+            Role::Learning(learning) => learning.forwarded_len(),
+        }
+    }
+
+    /// The tree, shared with the shards.
+    #[must_use]
+    pub fn tree(&self) -> &SharedTree {
+        &self.tree
+    }
+
+    /// The last zxid in the tree.
+    fn applied(&self) -> Zxid {
+        Zxid(self.tree.read().last_zxid())
+    }
+
+    fn tell_peer(&mut self, now: Now, input: zab::Input, outputs: &mut Vec<Output>) {
+        self.peer.handle(now.monotonic, input, &mut self.from_peer);
+        self.carry_out(now, outputs);
+    }
+
+    fn tick(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        if let Role::Leading(leading) = &mut self.role {
+            for session in leading.tracker.expire(now.monotonic) {
+                outputs.push(Output::Report(Report::SessionExpired { session }));
+                self.close_expired(now, session, outputs);
+            }
+        }
+        self.tell_peer(now, zab::Input::Tick, outputs);
+    }
+
+    fn close_expired(&mut self, now: Now, session: SessionId, outputs: &mut Vec<Output>) {
+        let request = Request {
+            session,
+            xid: 0,
+            op: OpCode::CloseSession,
+            body: Bytes::new(),
+            auth: Arc::from([]),
+        };
+        self.propose(now, Origin::Server, &request, outputs);
+    }
+}
+
+/// A handshake's answer: the password is a function of the session id.
+fn established(client: Client, session: SessionId, timeout_ms: i32) -> ShardOutput {
+    let password = jute::password::session_password(session.0);
+    ShardOutput::Established {
+        client,
+        session,
+        timeout_ms,
+        password,
+    }
+}
+
+/// Transactions until the next snapshot: between half of `snapshot_txns` and all of it, by `salt`.
+fn snapshot_interval(snapshot_txns: u32, salt: u64) -> u32 {
+    let half = (snapshot_txns / 2).max(1);
+    // Fibonacci hashing: neighbouring server ids land far apart.
+    let spread = (salt.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32;
+    half + spread % half
+}

@@ -1,0 +1,253 @@
+//! What Zab decides: translated into outputs, and its deliveries applied to the tree.
+
+use jute::OpCode;
+use jute::txn::TxnHeader;
+use tree::{ApplyMode, TxnResult};
+use zab::{Message, Standing, Zxid};
+
+use bytes::Bytes;
+
+use super::{Replica, Role, snapshot_interval};
+use crate::io::{Now, Outcome, Output, PeerMessage, Rebuild, Report, ShardOutput};
+use crate::leading::{Leading, Proposed};
+use crate::learning::Learning;
+use crate::request::{Client, Origin, SessionId};
+use crate::session_tracker::{Owner, SessionTracker};
+
+impl Replica {
+    /// Carries out what the peer wants done, in order.
+    pub(super) fn carry_out(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        let mut from_peer = std::mem::take(&mut self.from_peer);
+        for output in from_peer.drain(..) {
+            self.carry_out_one(now, output, outputs);
+        }
+        self.from_peer = from_peer;
+    }
+
+    fn carry_out_one(&mut self, now: Now, output: zab::Output, outputs: &mut Vec<Output>) {
+        let output = match output {
+            zab::Output::Deliver { zxid, payload } => {
+                self.deliver(now, zxid, &payload, outputs);
+                return;
+            }
+            zab::Output::Append {
+                append,
+                zxid,
+                payload,
+            } => Output::Append {
+                append,
+                zxid,
+                payload,
+            },
+            zab::Output::Send {
+                link,
+                message: Message::Snap { to },
+            } => {
+                let tree = self.tree.read().freeze();
+                assert_eq!(tree.last_zxid(), to.0, "SNAP stands for what was delivered");
+                Output::SendSnapshot { link, to, tree }
+            }
+            zab::Output::Send { link, message } => {
+                let message = PeerMessage::Zab(self.with_touched(message));
+                Output::Send { link, message }
+            }
+            zab::Output::Notify { to, notification } => Output::Notify { to, notification },
+            zab::Output::Dial { link, leader } => {
+                self.dialed = Some(link);
+                Output::Dial { link, leader }
+            }
+            zab::Output::Close { link, why } => Output::Close { link, why },
+            zab::Output::SaveEpochs { epochs } => Output::SaveEpochs { epochs },
+            zab::Output::Truncate { after } => {
+                let rebuild = if self.applied() > after {
+                    Rebuild::FromDisk
+                } else {
+                    Rebuild::Keep
+                };
+                Output::Truncate { after, rebuild }
+            }
+            zab::Output::InstallSnapshot { zxid } => {
+                let tree = self
+                    .incoming
+                    .as_ref()
+                    .expect("a snapshot came in before")
+                    .freeze();
+                Output::InstallSnapshot { zxid, tree }
+            }
+            zab::Output::Became(standing) => {
+                self.became(now, standing, outputs);
+                Output::Report(Report::Became(standing))
+            }
+            zab::Output::HandedOff => Output::HandedOff,
+        };
+        outputs.push(output);
+    }
+
+    /// A learner answers PING with the sessions its clients touched.
+    fn with_touched(&mut self, message: Message) -> Message {
+        match (message, &self.role) {
+            (Message::Ping { zxid, .. }, Role::Learning(_)) => Message::Ping {
+                zxid,
+                sessions: self.take_touched(),
+            },
+            (message, _) => message,
+        }
+    }
+
+    fn became(&mut self, now: Now, standing: Standing, outputs: &mut Vec<Output>) {
+        let was_serving = !matches!(self.role, Role::Looking);
+        self.prep.clear();
+        self.role = match standing {
+            Standing::Looking => Role::Looking,
+            Standing::Leading { .. } => {
+                let mut tracker = SessionTracker::new(self.config.zab.tick_ms);
+                for (session, timeout_ms) in self.tree.read().sessions() {
+                    tracker.add(now.monotonic, SessionId(session), timeout_ms);
+                }
+                Role::Leading(Box::new(Leading::new(tracker)))
+            }
+            Standing::Following { .. } => {
+                let link = self.dialed.expect("a learner has dialed its leader");
+                Role::Learning(Box::new(Learning::new(link)))
+            }
+        };
+        match standing {
+            Standing::Looking if was_serving => outputs.push(Output::Shard(ShardOutput::Halted)),
+            Standing::Looking => {}
+            Standing::Leading { .. } | Standing::Following { .. } => {
+                outputs.push(Output::Shard(ShardOutput::Serving));
+            }
+        }
+    }
+
+    /// Applies a committed transaction, then tells whom it concerns: watchers, the one who asked, `sync`s behind it.
+    fn deliver(&mut self, now: Now, zxid: Zxid, payload: &Bytes, outputs: &mut Vec<Output>) {
+        let decoded = jute::txn::decode_log_payload(payload).unwrap_or_else(|error| {
+            panic!("transaction {zxid} was committed and cannot be read: {error}")
+        });
+        let (header, txn) = (decoded.header, decoded.txn);
+        assert_eq!(header.zxid, zxid.0, "a transaction carries its own zxid");
+        // Before it serves, a server may be handed transactions that a fuzzy snapshot already holds.
+        let mode = match self.role {
+            Role::Looking => ApplyMode::Replay,
+            Role::Leading(_) | Role::Learning(_) => ApplyMode::Live,
+        };
+        let mut changes = Vec::new();
+        let result = self.tree.write().apply(&header, &txn, mode, &mut changes);
+        self.prep.applied(zxid.0);
+        outputs.push(Output::Shard(ShardOutput::Applied { zxid, changes }));
+        self.session_effects(now, &header, &txn);
+        self.answer(&header, zxid, result, outputs);
+        if header.op == OpCode::CloseSession {
+            let session = SessionId(header.client_id);
+            outputs.push(Output::Shard(ShardOutput::SessionClosed { session }));
+        }
+        self.answer_syncs(zxid, outputs);
+        self.count_for_snapshot(zxid, outputs);
+    }
+
+    fn session_effects(&mut self, now: Now, header: &TxnHeader, txn: &jute::txn::Txn<'_>) {
+        let Role::Leading(leading) = &mut self.role else {
+            return;
+        };
+        let session = SessionId(header.client_id);
+        match txn {
+            jute::txn::Txn::CreateSession { timeout_ms } => {
+                leading.tracker.add(now.monotonic, session, *timeout_ms);
+            }
+            jute::txn::Txn::CloseSession { .. } => leading.tracker.remove(session),
+            _ => {}
+        }
+    }
+
+    /// Answers the client of this server that asked for the transaction, if it was one.
+    fn answer(
+        &mut self,
+        header: &TxnHeader,
+        zxid: Zxid,
+        result: TxnResult,
+        outputs: &mut Vec<Output>,
+    ) {
+        let session = SessionId(header.client_id);
+        let waiting = match &mut self.role {
+            Role::Looking => None,
+            Role::Leading(leading) => match leading.delivered(zxid) {
+                Some(Proposed {
+                    origin: Origin::Client(client),
+                    xid,
+                    op,
+                    ..
+                }) => {
+                    leading.tracker.set_owner(session, Owner::Leader);
+                    Some((client, xid, op))
+                }
+                Some(Proposed {
+                    origin: Origin::Learner(link),
+                    op: OpCode::CreateSession,
+                    ..
+                }) => {
+                    leading.tracker.set_owner(session, Owner::Learner(link));
+                    None
+                }
+                _ => None,
+            },
+            Role::Learning(learning) => learning
+                .answered(session, header.cxid)
+                .map(|forwarded| (forwarded.client, forwarded.xid, forwarded.op)),
+        };
+        let Some((client, xid, op)) = waiting else {
+            return;
+        };
+        if op == OpCode::CreateSession {
+            self.answer_handshake(client, session, &result, outputs);
+        } else {
+            self.reply(client, xid, zxid, Outcome::Txn(result), outputs);
+        }
+    }
+
+    fn answer_handshake(
+        &mut self,
+        client: Client,
+        session: SessionId,
+        result: &TxnResult,
+        outputs: &mut Vec<Output>,
+    ) {
+        let timeout_ms = self.tree.read().session_timeout_ms(session.0);
+        outputs.push(Output::Shard(match timeout_ms {
+            Some(timeout_ms) => super::established(client, session, timeout_ms),
+            None => {
+                debug_assert!(
+                    !matches!(result, TxnResult::CreateSession),
+                    "created and yet not there"
+                );
+                ShardOutput::Refused { client }
+            }
+        }));
+    }
+
+    fn answer_syncs(&mut self, zxid: Zxid, outputs: &mut Vec<Output>) {
+        loop {
+            let Role::Leading(leading) = &mut self.role else {
+                return;
+            };
+            let Some((origin, xid)) = leading.due_sync(zxid) else {
+                return;
+            };
+            self.synced(origin, xid, outputs);
+        }
+    }
+
+    /// Takes a snapshot when enough was applied; only while serving, when all that is applied is committed for good.
+    fn count_for_snapshot(&mut self, zxid: Zxid, outputs: &mut Vec<Output>) {
+        self.applied_since_snapshot += 1;
+        if self.applied_since_snapshot < self.snapshot_due || matches!(self.role, Role::Looking) {
+            return;
+        }
+        self.applied_since_snapshot = 0;
+        // Spread by zxid as well, so that the servers' rhythms do not fall into step.
+        let salt = self.config.zab.id.0 ^ zxid.0.unsigned_abs();
+        self.snapshot_due = snapshot_interval(self.config.snapshot_txns, salt);
+        let tree = self.tree.read().freeze();
+        outputs.push(Output::TakeSnapshot { zxid, tree });
+    }
+}

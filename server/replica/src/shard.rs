@@ -1,0 +1,370 @@
+//! The client side of a server, for one share of its connections.
+//!
+//! A shard takes bytes in and puts bytes out; sockets are the shell's. It answers reads itself from the tree it is
+//! handed, in the order of each session, and collects everything else for the core. The caller's part:
+//! - hand it all that the core said ([`Shard::on_core`]) before it lets it answer reads from a newer tree;
+//! - pass [`Shard::take_for_core`] on after each call, and write out the output of [`Shard::take_woken`] connections.
+
+mod connection;
+mod handshake;
+mod reads;
+mod replies;
+mod watching;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use bytes::{Bytes, BytesMut};
+use jute::frame::FrameError;
+use jute::request::RequestHeader;
+use jute::{Decode, OpCode, Reader};
+use tree::{DataTree, WatchTable};
+use zab::Zxid;
+
+use self::connection::{Connection, Pending, State};
+use crate::io::{Input, ShardOutput};
+use crate::request::{Client, ConnectionId, Request, SessionId, ShardId};
+
+/// Bounds of one connection. Beyond them its socket is not read until it has caught up.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of the longest frame (`jute.maxbuffer`).
+    pub frame_bytes_max: usize,
+    /// Requests that wait for the core or behind one that does.
+    pub pending_len_max: usize,
+    /// Bytes of output not written yet.
+    pub output_bytes_max: usize,
+}
+
+/// Why a connection is closed by its own fault: a sentence for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault(pub String);
+
+impl From<FrameError> for Fault {
+    fn from(error: FrameError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<jute::DecodeError> for Fault {
+    fn from(error: jute::DecodeError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Numbers for status pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames received.
+    pub received: u64,
+    /// Frames sent.
+    pub sent: u64,
+    /// Connections now.
+    pub connections: u64,
+    /// Watches now.
+    pub watches: u64,
+}
+
+/// The client side of a server.
+#[derive(Debug)]
+pub struct Shard {
+    id: ShardId,
+    limits: Limits,
+    /// `user:hash` of the identity that may do everything.
+    super_digest: Option<String>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    sessions: BTreeMap<SessionId, ConnectionId>,
+    watches: WatchTable,
+    /// The newest transaction the core has told of.
+    seen: Zxid,
+    serving: bool,
+    /// Connections heard of since that was last reported.
+    touched: Vec<ConnectionId>,
+    for_core: Vec<Input>,
+    woken: Vec<ConnectionId>,
+    counters: Counters,
+}
+
+impl Shard {
+    /// A shard without connections, of a server that does not serve yet.
+    #[must_use]
+    pub fn new(id: ShardId, limits: Limits, super_digest: Option<String>) -> Self {
+        Self {
+            id,
+            limits,
+            super_digest,
+            connections: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            watches: WatchTable::new(),
+            seen: Zxid::ZERO,
+            serving: false,
+            touched: Vec::new(),
+            for_core: Vec::new(),
+            woken: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// A client connected.
+    pub fn open(&mut self, connection: ConnectionId, address: IpAddr) {
+        self.connections
+            .insert(connection, Connection::new(address));
+    }
+
+    /// A connection is gone, whoever ended it. Its session lives on.
+    pub fn closed(&mut self, connection: ConnectionId) {
+        let Some(gone) = self.connections.remove(&connection) else {
+            return;
+        };
+        self.watches.remove_watcher(watching::watcher(connection));
+        let session = gone.session;
+        if let Some(session) = session
+            && self.sessions.get(&session) == Some(&connection)
+        {
+            self.sessions.remove(&session);
+        }
+        let client = Client {
+            shard: self.id,
+            connection,
+        };
+        self.for_core.push(Input::Disconnected { client, session });
+    }
+
+    /// Takes the whole frames at the beginning of `input`, as far as the connection may go on now.
+    ///
+    /// # Errors
+    /// A [`Fault`] when the stream cannot be read any further: the caller logs it once and closes the connection.
+    pub fn receive(
+        &mut self,
+        tree: &DataTree,
+        connection: ConnectionId,
+        input: &mut BytesMut,
+    ) -> Result<(), Fault> {
+        while self.may_receive(connection) {
+            let Some(frame) = jute::frame::take(input, self.limits.frame_bytes_max)? else {
+                break;
+            };
+            self.counters.received += 1;
+            self.frame(tree, connection, frame)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the next frame of this connection may be taken.
+    #[must_use]
+    pub fn may_receive(&self, connection: ConnectionId) -> bool {
+        self.connections
+            .get(&connection)
+            .is_some_and(|connection| match connection.state {
+                State::Fresh | State::Ready => {
+                    connection.pending.len() < self.limits.pending_len_max
+                        && connection.output.len() < self.limits.output_bytes_max
+                }
+                State::Handshaking(_) | State::Closing => false,
+            })
+    }
+
+    /// The bytes to write to a connection; `None` when it is gone.
+    pub fn output(&mut self, connection: ConnectionId) -> Option<&mut BytesMut> {
+        self.connections
+            .get_mut(&connection)
+            .map(|connection| &mut connection.output)
+    }
+
+    /// Whether the connection is to be closed as soon as its output is written.
+    #[must_use]
+    pub fn is_closing(&self, connection: ConnectionId) -> bool {
+        self.connections
+            .get(&connection)
+            .is_none_or(|it| it.state == State::Closing)
+    }
+
+    /// Connections that got output, or are to be closed, by something else than their own `receive`.
+    pub fn take_woken(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.woken)
+    }
+
+    /// What the core must be told, in order.
+    pub fn take_for_core(&mut self) -> Vec<Input> {
+        std::mem::take(&mut self.for_core)
+    }
+
+    /// The sessions heard since the last call. The caller asks a few times per tick.
+    pub fn take_touched(&mut self) -> Option<Input> {
+        let mut sessions = Vec::with_capacity(self.touched.len());
+        for connection in self.touched.drain(..) {
+            if let Some(it) = self.connections.get_mut(&connection) {
+                it.touched = false;
+                sessions.extend(it.session);
+            }
+        }
+        (!sessions.is_empty()).then_some(Input::Touched { sessions })
+    }
+
+    /// Whether it has heard of every change in this tree that it owes somebody an event for.
+    #[must_use]
+    pub fn may_read(&self, tree: &DataTree) -> bool {
+        self.watches.path_count() == 0 || self.seen >= Zxid(tree.last_zxid())
+    }
+
+    /// Numbers for status pages.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters {
+            connections: self.connections.len() as u64,
+            watches: self.watches.watch_count() as u64,
+            ..self.counters
+        }
+    }
+
+    /// Takes what the core says.
+    pub fn on_core(&mut self, tree: &DataTree, output: ShardOutput) {
+        match output {
+            ShardOutput::Applied { zxid, changes } => {
+                self.seen = self.seen.max(zxid);
+                self.fire(&changes);
+            }
+            ShardOutput::Established {
+                client,
+                session,
+                timeout_ms,
+                password,
+            } => {
+                self.established(client.connection, session, timeout_ms, &password);
+            }
+            ShardOutput::Refused { client } => self.refused(client.connection),
+            ShardOutput::Reply {
+                client,
+                xid,
+                zxid,
+                outcome,
+            } => {
+                self.reply(tree, client.connection, xid, zxid, &outcome);
+            }
+            ShardOutput::SessionClosed { session } => {
+                if let Some(connection) = self.sessions.remove(&session) {
+                    self.close(connection);
+                }
+            }
+            ShardOutput::Serving => {
+                self.serving = true;
+                self.seen = Zxid(tree.last_zxid());
+            }
+            ShardOutput::Halted => self.halt(),
+        }
+    }
+
+    /// Every connection is closed: its client looks for a server that has a leader.
+    fn halt(&mut self) {
+        self.serving = false;
+        self.touched.clear();
+        let all: Vec<_> = self.connections.keys().copied().collect();
+        for connection in all {
+            self.close(connection);
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionId) {
+        if let Some(it) = self.connections.get_mut(&connection) {
+            it.state = State::Closing;
+            it.pending.clear();
+            self.woken.push(connection);
+        }
+    }
+}
+
+/// Frames of clients.
+impl Shard {
+    fn frame(
+        &mut self,
+        tree: &DataTree,
+        connection: ConnectionId,
+        frame: Bytes,
+    ) -> Result<(), Fault> {
+        let Some(it) = self.connections.get_mut(&connection) else {
+            return Ok(());
+        };
+        let session = match (it.state, it.session) {
+            (State::Fresh, _) => return self.handshake(tree, connection, &frame),
+            (State::Ready, Some(session)) => session,
+            _ => return Ok(()),
+        };
+        if !std::mem::replace(&mut it.touched, true) {
+            self.touched.push(connection);
+        }
+        let header = RequestHeader::decode(&mut Reader::new(&frame))?;
+        match OpCode::from_code(header.op) {
+            Some(OpCode::Auth) => self.authenticate(connection, &frame),
+            Some(op) if is_for_core(op) => {
+                let client = Client {
+                    shard: self.id,
+                    connection,
+                };
+                let body = frame.slice(REQUEST_HEADER_BYTES..);
+                let echo = if op == OpCode::Sync {
+                    body.clone()
+                } else {
+                    Bytes::new()
+                };
+                it.pending.push_back(Pending::Write {
+                    xid: header.xid,
+                    op,
+                    body: echo,
+                });
+                let auth = it.auth.clone();
+                let request = Request {
+                    session,
+                    xid: header.xid,
+                    op,
+                    body,
+                    auth,
+                };
+                self.for_core.push(Input::Request { client, request });
+                Ok(())
+            }
+            _ if it.pending.is_empty() => {
+                self.read(tree, connection, &frame);
+                Ok(())
+            }
+            _ => {
+                it.pending.push_back(Pending::Read(frame));
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers the reads that waited behind a write that is answered now.
+    fn resume_reads(&mut self, tree: &DataTree, connection: ConnectionId) {
+        while let Some(it) = self.connections.get_mut(&connection) {
+            let Some(Pending::Read(frame)) = it
+                .pending
+                .pop_front_if(|pending| matches!(pending, Pending::Read(_)))
+            else {
+                return;
+            };
+            self.read(tree, connection, &frame);
+        }
+    }
+}
+
+/// Bytes of a request header: xid and operation.
+const REQUEST_HEADER_BYTES: usize = 8;
+
+/// Whether the operation changes state or asks the leader: everything else is answered here.
+fn is_for_core(op: OpCode) -> bool {
+    matches!(
+        op,
+        OpCode::Create
+            | OpCode::Create2
+            | OpCode::CreateContainer
+            | OpCode::CreateTtl
+            | OpCode::Delete
+            | OpCode::DeleteContainer
+            | OpCode::SetData
+            | OpCode::SetAcl
+            | OpCode::Multi
+            | OpCode::Reconfig
+            | OpCode::CloseSession
+            | OpCode::Sync
+    )
+}

@@ -1,0 +1,142 @@
+//! The first frame of a connection and its answer; `auth` requests.
+
+use bytes::Bytes;
+use jute::request::{AuthPacket, ConnectRequest, xid};
+use jute::response::{ConnectResponse, ReplyHeader};
+use jute::{Decode, Encode, ErrorCode, Reader, Trailing};
+use tree::DataTree;
+
+use super::connection::{Answer, State};
+use super::{Fault, REQUEST_HEADER_BYTES, Shard};
+use crate::io::Input;
+use crate::request::{Client, Connect, ConnectionId, SessionId};
+
+impl Shard {
+    /// Takes the connect request.
+    pub(super) fn handshake(
+        &mut self,
+        tree: &DataTree,
+        connection: ConnectionId,
+        frame: &Bytes,
+    ) -> Result<(), Fault> {
+        let request = ConnectRequest::decode(&mut Reader::new(frame))?;
+        if !self.serving {
+            return Err(Fault("not serving: there is no leader".to_owned()));
+        }
+        if request.last_zxid_seen > tree.last_zxid() {
+            let (seen, here) = (request.last_zxid_seen, tree.last_zxid());
+            return Err(Fault(format!(
+                "the client has seen zxid {seen:#x}, this server is at {here:#x}: it must try another"
+            )));
+        }
+        let Some(it) = self.connections.get_mut(&connection) else {
+            return Ok(());
+        };
+        it.state = State::Handshaking(match request.read_only {
+            Trailing(Some(_)) => Answer::WithReadOnly,
+            Trailing(None) => Answer::WithoutReadOnly,
+        });
+        let connect = Connect {
+            timeout_ms: request.timeout_ms,
+            session: SessionId(request.session_id),
+            password: Bytes::copy_from_slice(request.password.unwrap_or_default()),
+        };
+        let client = Client {
+            shard: self.id,
+            connection,
+        };
+        self.for_core.push(Input::Connect { client, connect });
+        Ok(())
+    }
+
+    /// The core has established the session.
+    pub(super) fn established(
+        &mut self,
+        connection: ConnectionId,
+        session: SessionId,
+        timeout_ms: i32,
+        password: &[u8],
+    ) {
+        if !self.answer_handshake(connection, session, timeout_ms, password) {
+            return;
+        }
+        if let Some(it) = self.connections.get_mut(&connection) {
+            it.state = State::Ready;
+            it.session = Some(session);
+        }
+        // The session came back over a new connection before the old one was seen to be gone.
+        if let Some(old) = self.sessions.insert(session, connection)
+            && old != connection
+        {
+            self.close(old);
+        }
+    }
+
+    /// The core knows no such session: told by zeros, then closed.
+    pub(super) fn refused(&mut self, connection: ConnectionId) {
+        if self.answer_handshake(connection, SessionId(0), 0, &[0; 16]) {
+            self.close(connection);
+        }
+    }
+
+    fn answer_handshake(
+        &mut self,
+        connection: ConnectionId,
+        session: SessionId,
+        timeout_ms: i32,
+        password: &[u8],
+    ) -> bool {
+        let Some(it) = self.connections.get_mut(&connection) else {
+            return false;
+        };
+        let State::Handshaking(answer) = it.state else {
+            return false;
+        };
+        let response = ConnectResponse {
+            protocol_version: 0,
+            timeout_ms,
+            session_id: session.0,
+            password: Some(password),
+            read_only: Trailing((answer == Answer::WithReadOnly).then_some(false)),
+        };
+        jute::frame::write(&mut it.output, |out| response.encode(out));
+        self.counters.sent += 1;
+        self.woken.push(connection);
+        true
+    }
+
+    /// Takes an `auth` request. It overtakes requests that wait, as in Java: it changes what later ones may do.
+    pub(super) fn authenticate(
+        &mut self,
+        connection: ConnectionId,
+        frame: &Bytes,
+    ) -> Result<(), Fault> {
+        let packet = AuthPacket::decode(&mut Reader::new(&frame[REQUEST_HEADER_BYTES..]))?;
+        let Some(it) = self.connections.get_mut(&connection) else {
+            return Ok(());
+        };
+        let err = match packet.scheme {
+            "digest" => {
+                let proof = packet.auth.unwrap_or_default();
+                for id in tree::acl::authenticate_digest(proof, self.super_digest.as_deref()) {
+                    it.add_identity(id);
+                }
+                0
+            }
+            // The address was taken from the socket; asking for it changes nothing.
+            "ip" => 0,
+            _ => ErrorCode::AuthFailed.code(),
+        };
+        let header = ReplyHeader {
+            xid: xid::AUTH,
+            zxid: 0,
+            err,
+        };
+        jute::frame::write(&mut it.output, |out| header.encode(out));
+        self.counters.sent += 1;
+        if err != 0 {
+            self.close(connection);
+        }
+        Ok(())
+    }
+}
