@@ -1,12 +1,37 @@
 //! Zab: leader election, discovery, synchronization and broadcast, without I/O.
 
-pub mod config;
-pub mod ensemble;
-pub mod io;
-pub mod message;
-pub mod peer;
-pub mod vote;
+// Bottom-up: a module uses only modules declared above it.
 pub mod zxid;
+
+pub mod ensemble;
+
+pub mod vote;
+
+pub mod message;
+
+pub mod config;
+
+pub mod io;
+
+mod log_view;
+
+mod core;
+
+mod election;
+
+mod discovery;
+
+mod synchronization;
+
+mod following;
+
+mod progress;
+
+mod learners;
+
+mod leading;
+
+pub mod peer;
 
 pub use config::Config;
 pub use ensemble::{Ensemble, Membership, ServerId};

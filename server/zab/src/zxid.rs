@@ -91,6 +91,13 @@ impl Zxid {
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
+
+    /// Whether a log may go on with this zxid after `before`: the next counter of the same epoch, or the first of a
+    /// later one. (Standalone servers count on through the low half.)
+    #[must_use]
+    pub fn follows(self, before: Self) -> bool {
+        self == before.next() || (self.epoch() > before.epoch() && self.counter() == 1)
+    }
 }
 
 /// `epoch:counter`, as in the scripts.

@@ -1,0 +1,9 @@
+//! Whole ensembles of peers over a fake network, fake disks and a virtual clock.
+
+mod check;
+mod cluster;
+mod disk;
+mod quorum;
+mod random;
+mod script;
+mod trace;
