@@ -70,11 +70,6 @@ fn write(files: &Files, name: &str, epoch: Epoch) -> Result<()> {
     files.replace(Dir::Data, name, epoch.to_string().as_bytes())
 }
 
-/// Whether either file exists.
-pub(crate) fn exist(files: &Files) -> Result<bool> {
-    Ok(files.exists(Dir::Data, ACCEPTED)? || files.exists(Dir::Data, CURRENT)?)
-}
-
 fn read_one(files: &Files, name: &str) -> Result<Option<Epoch>> {
     let Some(bytes) = files.read_small(Dir::Data, name)? else {
         return Ok(None);
