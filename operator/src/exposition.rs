@@ -98,10 +98,11 @@ impl ServerReport {
 
     /// What to say of a server that is still recovering.
     pub fn recovery(&self) -> Option<String> {
+        // In tenths, because this is written into the status whenever it changes.
         (self.recovery_progress < 1.0).then(|| {
             format!(
-                "it is recovering, {:.0} % done",
-                self.recovery_progress * 100.0
+                "it is recovering, {:.0}0 % done",
+                self.recovery_progress * 10.0
             )
         })
     }

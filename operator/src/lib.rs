@@ -19,3 +19,21 @@ pub mod build;
 pub mod view;
 
 pub mod plan;
+pub mod status;
+
+pub mod events;
+
+pub mod error;
+pub mod metrics;
+pub mod scrape;
+
+pub mod collect;
+pub mod lease;
+
+pub mod execute;
+pub mod reconcile;
+
+pub mod http;
+pub mod selftest;
+
+pub mod controller;

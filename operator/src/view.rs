@@ -42,8 +42,8 @@ pub enum QuorumView {
     Unsettled {
         /// The latest sample.
         led: Led,
-        /// How much longer samples must agree.
-        remaining: Duration,
+        /// How long samples must agree.
+        needed: Duration,
     },
     /// A quorum serves.
     Healthy(Led),
@@ -53,11 +53,11 @@ impl QuorumView {
     /// Works it out. `agreed_for` of the inventory is how long [`led`] has been the same.
     pub fn new(desired: &Desired, ensemble: &Ensemble, inventory: &Inventory) -> Self {
         if let Some(led) = led(ensemble, inventory) {
-            let remaining = desired.agreement().saturating_sub(inventory.agreed_for);
-            if remaining.is_zero() {
+            let needed = desired.agreement();
+            if inventory.agreed_for >= needed {
                 return Self::Healthy(led);
             }
-            return Self::Unsettled { led, remaining };
+            return Self::Unsettled { led, needed };
         }
         let answered = ensemble
             .members

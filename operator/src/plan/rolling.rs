@@ -190,6 +190,15 @@ pub struct Scene<'a> {
 
 /// Plans at most one restart of a server that may be running, or says why none.
 pub fn plan(scene: &Scene<'_>, rolling: &Rolling, draft: &mut Draft) {
+    if let Phase::Halted(reason) = &rolling.phase {
+        return draft.wait(
+            "RolloutHalted",
+            format!(
+                "The rollout is halted: {reason}. No other server is touched, and pods are made \
+                 from the last good revision until the spec changes."
+            ),
+        );
+    }
     if rolling.stale.is_empty() && rolling.phase != Phase::Rolling {
         for (member, state) in scene.ensemble.members.iter().zip(scene.members) {
             if let Some(sentence) = sentence(member, state) {
@@ -199,26 +208,14 @@ pub fn plan(scene: &Scene<'_>, rolling: &Rolling, draft: &mut Draft) {
         quorum_wait(scene.view, draft);
         return;
     }
-    match &rolling.phase {
-        Phase::Halted(reason) => {
-            return draft.wait(
-                "RolloutHalted",
-                format!(
-                    "The rollout is halted: {reason}. No other server is touched, and pods are \
-                     made from the last good revision until the spec changes."
-                ),
-            );
-        }
-        Phase::Paused => {
-            return draft.wait(
-                "RolloutPaused",
-                format!(
-                    "spec.rollout.paused is true: servers {} are not restarted.",
-                    list(&rolling.stale)
-                ),
-            );
-        }
-        Phase::Founding | Phase::Complete | Phase::Rolling => {}
+    if rolling.phase == Phase::Paused {
+        return draft.wait(
+            "RolloutPaused",
+            format!(
+                "spec.rollout.paused is true: servers {} are not restarted.",
+                list(&rolling.stale)
+            ),
+        );
     }
     if let Some(set) = unobserved_set(scene.inventory) {
         return draft.wait(
@@ -247,11 +244,11 @@ fn quorum_wait(view: &QuorumView, draft: &mut Draft) {
             "NoQuorum",
             format!("{answered} servers answer, but no majority follows a leader."),
         ),
-        QuorumView::Unsettled { remaining, .. } => draft.wait(
+        QuorumView::Unsettled { needed, .. } => draft.wait(
             "Confirming",
             format!(
-                "A quorum serves; samples must agree about it for {} s more before it counts.",
-                remaining.as_secs_f64().ceil()
+                "A quorum serves; samples must agree about it for {} s before it counts.",
+                needed.as_secs()
             ),
         ),
     }
@@ -292,12 +289,11 @@ fn restart_next(scene: &Scene<'_>, rolling: &Rolling, led: &Led, draft: &mut Dra
     if away {
         return;
     }
-    if let Some((id, seconds)) = settling(scene, rolling) {
+    if let Some(id) = settling(scene, rolling) {
+        let seconds = scene.desired.rollout.min_ready_seconds;
         return draft.wait(
             "Settling",
-            format!(
-                "Server {id} is back; the next one goes after {seconds} s more of good health."
-            ),
+            format!("Server {id} is back; the next one goes after {seconds} s of good health."),
         );
     }
     let zones: Vec<_> = scene
@@ -344,22 +340,20 @@ fn restart_next(scene: &Scene<'_>, rolling: &Rolling, led: &Led, draft: &mut Dra
     draft.step(restart(scene, rolling, member, pod, note));
 }
 
-/// A server on the new revision that has not been ready for long enough, and for how much longer.
-fn settling(scene: &Scene<'_>, rolling: &Rolling) -> Option<(ServerId, i64)> {
+/// A server on the new revision that has not been ready for long enough.
+fn settling(scene: &Scene<'_>, rolling: &Rolling) -> Option<ServerId> {
     let least = scene.desired.rollout.min_ready_seconds;
+    let settled = |pod: &Pod| match pod.ready {
+        Ready::Since(since) => scene.now.duration_since(since).as_secs() >= least,
+        Ready::NotSince(_) => false,
+    };
     scene
         .ensemble
         .members
         .iter()
         .filter(|member| rolling.updated.contains(&member.id))
-        .filter_map(|member| {
-            let Ready::Since(since) = pod(member, scene.inventory)?.ready else {
-                return None;
-            };
-            Some((member.id, least - scene.now.duration_since(since).as_secs()))
-        })
-        .filter(|(_, remaining)| *remaining > 0)
-        .max_by_key(|(_, remaining)| *remaining)
+        .find(|member| pod(member, scene.inventory).is_some_and(|pod| !settled(pod)))
+        .map(|member| member.id)
 }
 
 fn restart(scene: &Scene<'_>, rolling: &Rolling, member: &Member, pod: &Pod, note: &str) -> Step {

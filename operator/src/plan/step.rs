@@ -15,8 +15,8 @@ pub enum Step {
     Create(Object),
     /// Make an object of ours what it should be (server-side apply).
     Apply(Object),
-    /// Withdraw the permission to start empty databases: apply the closed record, if it is still
-    /// the one that was read.
+    /// Withdraw the permission to start empty databases: replace the record by the closed one, if
+    /// it is still the one that was read.
     CloseFounding {
         /// The closed record, which names the version that was read.
         record: Object,

@@ -1,0 +1,203 @@
+//! One pass over one resource, in five steps: parse, collect, plan, execute, status.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::json;
+use tracing::{info, warn};
+
+use crate::collect::collect;
+use crate::crd::{ZabCluster, ZabClusterStatus};
+use crate::desired::{self, Desired, Settings};
+use crate::error::Error;
+use crate::events::{Notice, Worry, notices};
+use crate::execute::{Writer, execute};
+use crate::inventory::Inventory;
+use crate::lease::Guard;
+use crate::metrics::Metrics;
+use crate::names::FIELD_MANAGER;
+use crate::plan::plan;
+use crate::status::{FailureKind, Outcome, invalid, status};
+use crate::view::{self, Led};
+
+/// A conflict is over as soon as the world is read again.
+const NOT_NOW: Duration = Duration::from_secs(2);
+
+/// Namespace and name of a resource.
+pub type Key = (String, String);
+
+/// What passes need, and what they remember of each other.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// Settings of the operator.
+    pub settings: Settings,
+    /// Metrics of the operator.
+    pub metrics: Metrics,
+    /// Whether this process may act.
+    pub guard: Guard,
+    /// Where events are recorded; one, because it folds repeated events together.
+    pub recorder: Recorder,
+    /// By namespace and name: since when samples have agreed. Forgetting it costs a few seconds.
+    pub agreements: Mutex<HashMap<Key, (Led, Instant)>>,
+    /// By namespace and name: passes that failed in a row.
+    pub failures: Mutex<HashMap<Key, u32>>,
+}
+
+/// A pass over `namespace/name`.
+///
+/// # Errors
+/// When the resource cannot be read, a step was refused, or the status could not be written.
+pub async fn reconcile(ctx: &Arc<Context>, namespace: &str, name: &str) -> Result<Action, Error> {
+    let api: Api<ZabCluster> = Api::namespaced(ctx.client.clone(), namespace);
+    // Read anew: the watch that caused this pass may lag behind what this process wrote last.
+    let Some(cluster) = api.get_opt(name).await.map_err(Error::Read)? else {
+        return Ok(Action::await_change());
+    };
+    if cluster.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let recorded = cluster.status.clone().unwrap_or_default();
+    let now = Timestamp::now();
+
+    let desired = match Desired::parse(&cluster, &ctx.settings) {
+        Ok(desired) => desired,
+        Err(error) => return refuse(ctx, &api, &cluster, recorded, error, now).await,
+    };
+    let mut inventory = collect(&ctx.client, &desired, recorded).await;
+    remember_agreement(ctx, &desired, &mut inventory);
+    for _ in inventory.reports.values().filter(|report| report.is_err()) {
+        ctx.metrics.scrape_failed(namespace, name);
+    }
+    let plan = plan(&desired, &inventory, now);
+    let writer = Writer {
+        client: &ctx.client,
+        guard: &ctx.guard,
+        metrics: &ctx.metrics,
+        namespace,
+    };
+    let outcome = execute(&writer, plan.steps.clone()).await;
+    let status = status(&desired, &inventory, &plan, &outcome, now);
+    let before = &inventory.recorded;
+    publish(ctx, &api, &cluster, before, &status, &outcome).await?;
+
+    match outcome.failed {
+        Some(failure) if failure.kind == FailureKind::Refused => Err(Error::Execute {
+            step: failure.step.to_string(),
+            message: failure.message,
+        }),
+        Some(_) => Ok(Action::requeue(NOT_NOW)),
+        None => Ok(Action::requeue(plan.wake)),
+    }
+}
+
+/// Tells the author what is wrong, and leaves all else as it is.
+async fn refuse(
+    ctx: &Arc<Context>,
+    api: &Api<ZabCluster>,
+    cluster: &ZabCluster,
+    recorded: ZabClusterStatus,
+    error: desired::Error,
+    now: Timestamp,
+) -> Result<Action, Error> {
+    let status = invalid(&recorded, cluster.metadata.generation, &error, now);
+    publish(ctx, api, cluster, &recorded, &status, &Outcome::default()).await?;
+    warn!(%error, "the spec cannot be carried out");
+    Ok(Action::await_change())
+}
+
+/// Works out for how long samples have said the same, this one included.
+fn remember_agreement(ctx: &Context, desired: &Desired, inventory: &mut Inventory) {
+    let key = (desired.namespace.clone(), desired.name.clone());
+    let led = match &inventory.record {
+        Ok(Some(record)) => view::led(&record.ensemble, inventory),
+        _ => None,
+    };
+    let mut agreements = ctx.agreements.lock().expect("no holder panics");
+    let Some(led) = led else {
+        agreements.remove(&key);
+        return;
+    };
+    let now = Instant::now();
+    let since = match agreements.get(&key) {
+        // The sample names the pods by UID, so it agrees with none of other pods.
+        Some((before, since)) if *before == led => *since,
+        _ => now,
+    };
+    agreements.insert(key, (led, since));
+    inventory.agreed_for = now - since;
+}
+
+/// Writes the status if it changed, then tells what changed.
+async fn publish(
+    ctx: &Arc<Context>,
+    api: &Api<ZabCluster>,
+    cluster: &ZabCluster,
+    before: &ZabClusterStatus,
+    after: &ZabClusterStatus,
+    outcome: &Outcome,
+) -> Result<(), Error> {
+    let name = cluster.name_any();
+    let namespace = cluster.namespace().unwrap_or_default();
+    ctx.metrics
+        .show((&namespace, &name), cluster.spec.replicas, before, after);
+    if before != after {
+        let patch = json!({
+            "apiVersion": ZabCluster::api_version(&()),
+            "kind": ZabCluster::kind(&()),
+            // A resource of the same name that was made since is another one.
+            "metadata": { "uid": cluster.uid() },
+            "status": after,
+        });
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let written = api.patch_status(&name, &params, &Patch::Apply(patch)).await;
+        written.map_err(Error::Status)?;
+    }
+    let object = cluster.object_ref(&());
+    for notice in notices(before, after, outcome) {
+        info!(reason = notice.reason, note = notice.note, "event");
+        if let Err(error) = ctx
+            .recorder
+            .publish(&event(&notice, &namespace), &object)
+            .await
+        {
+            warn!(%error, reason = notice.reason, "the event could not be recorded");
+        }
+    }
+    Ok(())
+}
+
+fn event(notice: &Notice, namespace: &str) -> Event {
+    /// The API server takes no longer notes.
+    const NOTE_CHARS_MAX: usize = 1000;
+    Event {
+        type_: match notice.worry {
+            Worry::Normal => EventType::Normal,
+            Worry::Warning => EventType::Warning,
+        },
+        reason: notice.reason.clone(),
+        note: Some(notice.note.chars().take(NOTE_CHARS_MAX).collect()),
+        action: notice.action.to_owned(),
+        secondary: notice.pod.as_ref().map(|pod| ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: Some(pod.clone()),
+            namespace: Some(namespace.to_owned()),
+            ..ObjectReference::default()
+        }),
+    }
+}
+
+/// Forgets what was remembered of a resource that is gone.
+pub fn forget(ctx: &Context, key: &Key) {
+    ctx.agreements.lock().expect("no holder panics").remove(key);
+    ctx.failures.lock().expect("no holder panics").remove(key);
+    ctx.metrics.forget(&key.0, &key.1);
+}

@@ -1,0 +1,446 @@
+//! The conditions: each answers one question, in a sentence.
+
+use super::{FailureKind, Outcome};
+use crate::crd::ZabClusterStatus;
+use crate::desired::{Desired, Topology};
+use crate::inventory::Inventory;
+use crate::plan::rolling::Phase;
+use crate::plan::volumes::Resize;
+use crate::plan::{MemberState, Membership, Plan, Report};
+use crate::quorum::majority;
+use crate::view::QuorumView;
+
+/// The answer to the question of a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The question.
+    pub type_: &'static str,
+    /// Yes, no, or not known.
+    pub status: Option<bool>,
+    /// One word.
+    pub reason: &'static str,
+    /// A sentence.
+    pub sentence: String,
+}
+
+impl Finding {
+    /// Puts one together.
+    pub fn new(
+        type_: &'static str,
+        status: Option<bool>,
+        reason: &'static str,
+        sentence: impl Into<String>,
+    ) -> Self {
+        Self {
+            type_,
+            status,
+            reason,
+            sentence: sentence.into(),
+        }
+    }
+}
+
+/// All conditions. All are there from the first pass on.
+pub(super) fn findings(
+    desired: &Desired,
+    inventory: &Inventory,
+    plan: &Plan,
+    outcome: &Outcome,
+    status: &ZabClusterStatus,
+) -> Vec<Finding> {
+    let found = &plan.report;
+    let quorum = quorum_healthy(found);
+    let progressing = progressing(plan, outcome, status);
+    let degraded = degraded(found, outcome);
+    let membership = membership(found);
+    let stalled = stalled(found, outcome);
+    let ready = ready(found, &quorum, &progressing, &degraded, &membership, status);
+    vec![
+        ready,
+        available(found, &quorum),
+        progressing,
+        degraded,
+        quorum,
+        zone_tolerant(desired, found),
+        membership,
+        storage(inventory, found),
+        stalled,
+    ]
+}
+
+fn quorum_healthy(found: &Report) -> Finding {
+    let finding =
+        |status, reason, sentence| Finding::new("QuorumHealthy", status, reason, sentence);
+    let voters = found.members.len();
+    match &found.view {
+        QuorumView::Healthy(led) | QuorumView::Unsettled { led, .. } => finding(
+            Some(true),
+            "QuorumServes",
+            format!(
+                "Server {} leads epoch {}; {} of {voters} voters are synchronized, and a majority \
+                 is {}.",
+                led.leader,
+                led.epoch,
+                led.synced.len(),
+                majority(voters),
+            ),
+        ),
+        QuorumView::NoQuorum { answered } => finding(
+            Some(false),
+            "NoLeader",
+            format!("{answered} of {voters} servers answer, but no majority follows a leader."),
+        ),
+        QuorumView::Unknown { seen } => finding(
+            None,
+            "TooFewSeen",
+            format!("Only {seen} of {voters} servers can be seen from here, too few to tell."),
+        ),
+    }
+}
+
+fn available(found: &Report, quorum: &Finding) -> Finding {
+    let up = found
+        .members
+        .iter()
+        .filter(|state| **state == MemberState::Up)
+        .count();
+    let finding = |status, reason, sentence| Finding::new("Available", status, reason, sentence);
+    match quorum.status {
+        Some(true) if up > 0 => finding(
+            Some(true),
+            "Serving",
+            format!("{up} of {} servers serve clients.", found.members.len()),
+        ),
+        Some(true) => finding(
+            Some(false),
+            "NoServerReady",
+            "A quorum exists, but no server is ready for clients yet.".to_owned(),
+        ),
+        status => finding(status, quorum.reason, quorum.sentence.clone()),
+    }
+}
+
+fn progressing(plan: &Plan, outcome: &Outcome, status: &ZabClusterStatus) -> Finding {
+    let finding = |status, reason, sentence| Finding::new("Progressing", status, reason, sentence);
+    let found = &plan.report;
+    let rolling = &found.rolling;
+    let next = status
+        .plan
+        .first()
+        .map(|line| format!(" Next, {line}"))
+        .unwrap_or_default();
+    let elections = status
+        .rollout
+        .as_ref()
+        .map_or(0, |rollout| rollout.elections);
+    match &rolling.phase {
+        Phase::Rolling => finding(
+            Some(true),
+            "RollingRestart",
+            format!(
+                "{} of {} servers run revision {}; {elections} elections so far.{next}",
+                rolling.updated.len(),
+                found.members.len(),
+                rolling.target,
+            ),
+        ),
+        Phase::Paused => finding(
+            Some(false),
+            "RolloutPaused",
+            format!(
+                "spec.rollout.paused holds back the restart of {} servers.",
+                rolling.stale.len()
+            ),
+        ),
+        Phase::Halted(reason) => finding(
+            Some(false),
+            "RolloutHalted",
+            format!("The rollout is halted: {reason}."),
+        ),
+        Phase::Founding | Phase::Complete if !found.formed => finding(
+            Some(true),
+            "Founding",
+            format!("The ensemble is being founded.{next}"),
+        ),
+        Phase::Founding | Phase::Complete if !outcome.done.is_empty() => finding(
+            Some(true),
+            "Applying",
+            "Objects are brought in line with the spec.".to_owned(),
+        ),
+        Phase::Founding => finding(
+            Some(true),
+            "Starting",
+            format!("The servers are starting.{next}"),
+        ),
+        Phase::Complete => finding(
+            Some(false),
+            "Complete",
+            "All servers run what the spec asks for.".to_owned(),
+        ),
+    }
+}
+
+fn degraded(found: &Report, outcome: &Outcome) -> Finding {
+    let finding = |status, reason, sentence| Finding::new("Degraded", status, reason, sentence);
+    if let Phase::Halted(reason) = &found.rolling.phase {
+        return finding(
+            Some(true),
+            "RolloutHalted",
+            format!(
+                "The rollout is halted: {reason}. Pods are made from the last good revision until \
+                 the spec changes."
+            ),
+        );
+    }
+    if let Some(failure) = outcome
+        .failed
+        .as_ref()
+        .filter(|f| f.kind == FailureKind::Refused)
+    {
+        return finding(
+            Some(true),
+            "StepFailed",
+            format!("Could not {}: {}", failure.step, failure.message),
+        );
+    }
+    let Some(ensemble) = &found.ensemble else {
+        let wait = found.waits.first();
+        return finding(
+            Some(true),
+            wait.map_or("NotFounded", |wait| wait.reason),
+            wait.map_or_else(String::new, |wait| wait.sentence.clone()),
+        );
+    };
+    let down: Vec<String> = ensemble
+        .members
+        .iter()
+        .zip(&found.members)
+        .filter_map(|(member, state)| match state {
+            MemberState::Up => None,
+            MemberState::Missing => Some(format!("{} ({}) has no pod", member.id, member.pod)),
+            MemberState::Terminating => {
+                Some(format!("{} ({}) is shutting down", member.id, member.pod))
+            }
+            MemberState::Down(why) => Some(format!("{} ({}): {why}", member.id, member.pod)),
+        })
+        .collect();
+    if !down.is_empty() {
+        let sentence = format!("Servers that are not up: {}.", down.join("; "));
+        return finding(Some(true), "MembersDown", sentence);
+    }
+    if let Some(wait) = found.waits.iter().find(|wait| wait.reason == "NameTaken") {
+        return finding(Some(true), wait.reason, wait.sentence.clone());
+    }
+    finding(
+        Some(false),
+        "AllUp",
+        format!("All {} servers are up.", found.members.len()),
+    )
+}
+
+/// Any one zone may go: without each, a majority of synchronized voters remains, now.
+fn zone_tolerant(desired: &Desired, found: &Report) -> Finding {
+    let topology = found
+        .ensemble
+        .as_ref()
+        .map_or(&desired.topology, |e| &e.topology);
+    let voters: usize = topology.zones.iter().map(|zone| zone.voters).sum();
+    zone_layout(topology, voters).unwrap_or_else(|| zone_tolerant_now(topology, voters, found))
+}
+
+/// What the layout alone rules out.
+fn zone_layout(topology: &Topology, voters: usize) -> Option<Finding> {
+    let finding = |reason, sentence| {
+        Some(Finding::new(
+            "ZoneFailureTolerant",
+            Some(false),
+            reason,
+            sentence,
+        ))
+    };
+    if topology.zones.iter().all(|zone| zone.name.is_none()) {
+        return finding(
+            "NoZones",
+            "spec.zones is empty: where servers run is left to the scheduler, so the loss of a \
+             zone may take the majority."
+                .to_owned(),
+        );
+    }
+    let too_big = topology
+        .zones
+        .iter()
+        .filter(|zone| voters - zone.voters < majority(voters));
+    let too_big: Vec<&str> = too_big.filter_map(|zone| zone.name.as_deref()).collect();
+    if too_big.is_empty() {
+        return None;
+    }
+    finding(
+        "ZoneTooBig",
+        format!(
+            "The layout does not allow it: the loss of zone {} takes the majority of {voters} \
+             voters.",
+            too_big.join(" or ")
+        ),
+    )
+}
+
+/// What the servers that are synchronized now allow.
+fn zone_tolerant_now(topology: &Topology, voters: usize, found: &Report) -> Finding {
+    let finding =
+        |status, reason, sentence| Finding::new("ZoneFailureTolerant", status, reason, sentence);
+    let (Some(ensemble), Some(led)) = (&found.ensemble, found.view.led()) else {
+        return finding(
+            None,
+            "QuorumUnknown",
+            "The layout allows it, but which servers are synchronized is not known.".to_owned(),
+        );
+    };
+    let fatal: Vec<&str> = topology
+        .zones
+        .iter()
+        .filter_map(|zone| zone.name.as_deref())
+        .filter(|zone| {
+            let left = ensemble.members.iter().filter(|member| {
+                led.synced.contains(&member.id) && member.zone.as_deref() != Some(zone)
+            });
+            left.count() < majority(voters)
+        })
+        .collect();
+    if fatal.is_empty() {
+        return finding(
+            Some(true),
+            "AnyZoneMayFail",
+            format!(
+                "Without any one of {} zones a majority remains.",
+                topology.zones.len()
+            ),
+        );
+    }
+    let reason = match found.rolling.phase {
+        Phase::Rolling => "RolloutInProgress",
+        _ => "MembersDown",
+    };
+    finding(
+        Some(false),
+        reason,
+        format!(
+            "{} of {voters} voters are synchronized: the loss of zone {} would take the majority \
+             now.",
+            led.synced.len(),
+            fatal.join(" or "),
+        ),
+    )
+}
+
+fn membership(found: &Report) -> Finding {
+    let finding =
+        |status, reason, sentence| Finding::new("MembershipInSync", status, reason, sentence);
+    match (&found.ensemble, &found.membership) {
+        (None, _) => finding(
+            None,
+            "NotFounded",
+            "The ensemble has no members yet.".to_owned(),
+        ),
+        (Some(ensemble), Membership::InSync) => finding(
+            Some(true),
+            "AsSpecified",
+            format!(
+                "The ensemble has the {} voters of the spec.",
+                ensemble.voters()
+            ),
+        ),
+        (_, Membership::Differs(sentence)) => {
+            finding(Some(false), "ScalingNotSupported", sentence.clone())
+        }
+    }
+}
+
+fn storage(inventory: &Inventory, found: &Report) -> Finding {
+    let finding =
+        |status, reason, sentence| Finding::new("StorageResized", status, reason, sentence);
+    match (&found.volumes, &inventory.volumes) {
+        (Resize::Done, _) => finding(
+            Some(true),
+            "AsSpecified",
+            "No volume is smaller than the spec asks.".to_owned(),
+        ),
+        (Resize::UnderWay(sentence), _) => finding(Some(false), "Resizing", sentence.clone()),
+        (Resize::Unknown, Err(why)) => finding(
+            None,
+            "VolumesUnknown",
+            format!("The volumes could not be listed: {why}."),
+        ),
+        (Resize::Unknown, Ok(_)) => {
+            finding(None, "NotFounded", "There are no volumes yet.".to_owned())
+        }
+    }
+}
+
+/// What only a person can move on.
+fn stalled(found: &Report, outcome: &Outcome) -> Finding {
+    let finding = |status, reason, sentence| Finding::new("Stalled", status, reason, sentence);
+    if let Phase::Halted(reason) = &found.rolling.phase {
+        let sentence = format!("The rollout is halted until the spec changes: {reason}.");
+        return finding(Some(true), "RolloutHalted", sentence);
+    }
+    let human = ["OtherEnsembleVolumes", "NameTaken", "ScalingNotSupported"];
+    if let Some(wait) = found.waits.iter().find(|wait| human.contains(&wait.reason)) {
+        return finding(Some(true), wait.reason, wait.sentence.clone());
+    }
+    if let Some(failure) = outcome
+        .failed
+        .as_ref()
+        .filter(|f| f.kind == FailureKind::Refused)
+    {
+        let sentence = format!("Could not {}: {}", failure.step, failure.message);
+        return finding(Some(true), "StepFailed", sentence);
+    }
+    finding(
+        Some(false),
+        "NotStalled",
+        "Nothing needs a person.".to_owned(),
+    )
+}
+
+/// The summary: a quorum serves, all servers are up, and the whole spec is carried out.
+fn ready(
+    found: &Report,
+    quorum: &Finding,
+    progressing: &Finding,
+    degraded: &Finding,
+    membership: &Finding,
+    status: &ZabClusterStatus,
+) -> Finding {
+    let finding = |status, reason, sentence| Finding::new("Ready", status, reason, sentence);
+    let because = |other: &Finding| finding(Some(false), other.reason, other.sentence.clone());
+    if matches!(found.rolling.phase, Phase::Halted(_)) {
+        return because(degraded);
+    }
+    if progressing.status == Some(true) && (quorum.status == Some(true) || !found.formed) {
+        return because(progressing);
+    }
+    if quorum.status != Some(true) && found.formed {
+        return because(quorum);
+    }
+    if degraded.status != Some(false) {
+        return because(degraded);
+    }
+    if progressing.status != Some(false) || found.rolling.phase == Phase::Paused {
+        return because(progressing);
+    }
+    if membership.status != Some(true) {
+        return because(membership);
+    }
+    let leader = status
+        .membership
+        .as_ref()
+        .map_or("", |membership| membership.leader.as_str());
+    finding(
+        Some(true),
+        "Ready",
+        format!(
+            "All {} servers serve clients; {leader} leads.",
+            found.members.len()
+        ),
+    )
+}
