@@ -192,14 +192,16 @@ impl Core {
         }
     }
 
-    /// Answers an election notification as a settled server: whoever looks is told, nobody is joined.
+    /// Answers an election notification as a settled server: whoever looks is told, nobody is joined. An observer is
+    /// silent: its word does not count, and voters answer a non-voter, so the two would never stop.
     pub(crate) fn answer_as_settled(
         &self,
         from: ServerId,
         notification: &Notification,
         outputs: &mut Vec<Output>,
     ) {
-        if notification.state == PeerState::Looking && from != self.id() {
+        let looks = notification.state == PeerState::Looking;
+        if looks && from != self.id() && self.membership() == Membership::Voter {
             outputs.push(Output::Notify {
                 to: from,
                 notification: self.settled_notification(),

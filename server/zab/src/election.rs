@@ -115,7 +115,9 @@ impl Looking {
         }
         if !core.config.ensemble.is_voter(from) {
             // No vote to count, but it must learn how things stand.
-            self.notify(core, from, outputs);
+            if notification.state == PeerState::Looking {
+                self.notify(core, from, outputs);
+            }
             return None;
         }
         if !core.config.ensemble.is_voter(notification.vote.leader) {

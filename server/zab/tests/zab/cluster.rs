@@ -59,6 +59,8 @@ pub struct Cluster {
     pub trace: Vec<String>,
     pub show_notifications: bool,
     pub show_pings: bool,
+    /// Print the trace as it grows: how a failed seed is looked at.
+    pub live: bool,
     notifications: BTreeMap<(ServerId, ServerId), VecDeque<Notification>>,
     dials: Vec<(End, ServerId)>,
     /// Which end talks to which.
@@ -255,7 +257,12 @@ impl Cluster {
                 }
                 _ => None,
             };
-            self.trace.push(trace::line(id, output, other));
+            let line = trace::line(id, output, other);
+            if self.live {
+                println!("{:>7} {line}", self.now.0);
+            } else {
+                self.trace.push(line);
+            }
         }
     }
 
