@@ -164,7 +164,8 @@ impl Metrics {
 
     /// Notes a server that did not answer.
     pub fn scrape_failed(&self, namespace: &str, name: &str) {
-        self.scrape_failures
+        self.clusters
+            .scrape_failures
             .with_label_values(&[namespace, name])
             .inc();
     }
@@ -187,7 +188,8 @@ impl Metrics {
             .voters
             .with_label_values(labels)
             .set(i64::from(voters));
-        self.voters_up
+        self.clusters
+            .voters_up
             .with_label_values(labels)
             .set(i64::from(after.ready_replicas));
         let known = |type_: &str| {
@@ -201,10 +203,12 @@ impl Metrics {
                 _ => f64::NAN,
             }
         };
-        self.quorum_healthy
+        self.clusters
+            .quorum_healthy
             .with_label_values(labels)
             .set(known("QuorumHealthy"));
-        self.zone_failure_tolerant
+        self.clusters
+            .zone_failure_tolerant
             .with_label_values(labels)
             .set(known("ZoneFailureTolerant"));
         if let Some(rollout) = &after.rollout {
