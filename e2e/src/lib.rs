@@ -1,1 +1,3 @@
-//! e2e: being written.
+//! e2e: stories of whole clusters, and the neighbours they are told with.
+
+pub mod java;
