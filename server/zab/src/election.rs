@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use crate::core::{Core, Transition, close};
-use crate::ensemble::ServerId;
+use crate::ensemble::{Membership, ServerId};
 use crate::io::{LinkId, Output};
 use crate::message::{Message, Notification, PeerState};
 use crate::vote::Vote;
@@ -54,7 +54,12 @@ impl Looking {
         now: Millis,
         outputs: &mut Vec<Output>,
     ) -> (Self, Option<Transition>) {
-        core.round += 1;
+        // An observer takes part in whatever round the voters are in.
+        core.round = if core.membership() == Membership::Voter {
+            core.round + 1
+        } else {
+            0
+        };
         core.elections += 1;
         let initial = heir.unwrap_or_else(|| core.own_vote());
         let mut looking = Self {
@@ -116,7 +121,7 @@ impl Looking {
         if !core.config.ensemble.is_voter(from) {
             // No vote to count, but it must learn how things stand.
             if notification.state == PeerState::Looking {
-                self.notify(core, from, outputs);
+                self.answer(core, from, outputs);
             }
             return None;
         }
@@ -150,7 +155,7 @@ impl Looking {
             return None;
         }
         if notification.round < core.round {
-            self.notify(core, from, outputs);
+            self.answer(core, from, outputs);
             return None;
         }
         let mut changed = false;
@@ -171,7 +176,7 @@ impl Looking {
             self.resend_at = now.plus(RESEND_MS_MIN);
             self.broadcast(core, outputs);
         } else if first {
-            self.notify(core, from, outputs);
+            self.answer(core, from, outputs);
         }
         self.evaluate(core, now)
     }
@@ -295,6 +300,13 @@ impl Looking {
             state: PeerState::Looking,
             vote: self.proposal,
             round: core.round,
+        }
+    }
+
+    /// Tells one server how we vote. An observer does not answer: voters answer it, and the two would never stop.
+    fn answer(&self, core: &Core, to: ServerId, outputs: &mut Vec<Output>) {
+        if core.membership() == Membership::Voter {
+            self.notify(core, to, outputs);
         }
     }
 
