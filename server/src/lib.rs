@@ -1,3 +1,12 @@
 //! The shell of a server: everything that touches sockets, disks, clocks and people.
 
 pub mod config;
+pub mod shutdown;
+pub mod telemetry;
+
+pub mod process_stats;
+pub mod status;
+
+pub mod metrics;
+
+pub mod admin;
