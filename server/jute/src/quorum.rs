@@ -89,16 +89,16 @@ impl<'a> QuorumPacket<'a> {
 }
 
 /// Takes the packet at the beginning of `buffer` out of it without copying, still encoded; `None`
-/// when it is not all there, in which case `buffer` is left as it was. Data longer than
-/// `data_limit` bytes, and anything that can be no packet, is an error.
-pub fn take_packet(buffer: &mut BytesMut, data_limit: usize) -> Result<Option<Bytes>, DecodeError> {
-    let mut reader = Reader::with_length_limit(buffer, data_limit);
+/// when it is not all there, in which case `buffer` is left as it was. A packet that cannot be
+/// whole within `limit` bytes, and anything that can be no packet, is an error.
+pub fn take_packet(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, DecodeError> {
+    let mut reader = Reader::with_length_limit(buffer, limit);
     match skip_packet(&mut reader) {
         Ok(()) => {
             let size = reader.offset();
             Ok(Some(buffer.split_to(size).freeze()))
         }
-        Err(error) if error.is_truncated() => Ok(None),
+        Err(error) if error.is_truncated() && buffer.len() < limit => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -132,6 +132,18 @@ fn packets_are_taken_from_a_stream_one_by_one() {
 }
 
 #[test]
+fn a_packet_that_never_ends_is_refused_at_the_limit() {
+    let whole = record("QuorumPacket");
+    let mut buffer = BytesMut::from(&whole[..whole.len() - 1]);
+    assert_eq!(take_packet(&mut buffer, whole.len()), Ok(None));
+    assert!(
+        take_packet(&mut buffer, whole.len() - 1)
+            .unwrap_err()
+            .is_truncated()
+    );
+}
+
+#[test]
 fn a_java_member_says_hello_and_votes() {
     let lines = golden("election.hex");
     let hello = Hello::decode_all(&lines[0].1).unwrap();

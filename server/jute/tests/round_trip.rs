@@ -184,7 +184,7 @@ proptest! {
         let (mut buffer, mut taken) = (BytesMut::new(), Vec::new());
         for chunk in packets.chunks(chunk) {
             buffer.extend_from_slice(chunk);
-            while let Some(packet) = take_packet(&mut buffer, 40).unwrap() {
+            while let Some(packet) = take_packet(&mut buffer, 60).unwrap() {
                 taken.push(QuorumPacket::decode_all(&packet).unwrap().data.unwrap().to_vec());
             }
         }
