@@ -58,27 +58,16 @@ pub fn jars() -> Result<PathBuf> {
         String::from_utf8_lossy(&output.stderr)
     );
     if fs::rename(&fetched, &jars).is_err() {
-        ensure!(
-            jars.is_dir(),
-            "cannot move {} to {}",
-            fetched.display(),
-            jars.display()
-        );
+        ensure!(jars.is_dir(), "cannot move {} to {}", fetched.display(), jars.display());
         fs::remove_dir_all(&fetched)?;
     }
     Ok(jars)
 }
 
 fn ensure_runs(program: &str, argument: &str, purpose: &str) -> Result<()> {
-    let status = Command::new(program)
-        .arg(argument)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    ensure!(
-        status.is_ok_and(|status| status.success()),
-        "`{program}` does not run: {purpose}"
-    );
+    let status =
+        Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    ensure!(status.is_ok_and(|status| status.success()), "`{program}` does not run: {purpose}");
     Ok(())
 }
 
@@ -86,10 +75,7 @@ fn ensure_runs(program: &str, argument: &str, purpose: &str) -> Result<()> {
 pub fn free_ports(count: usize) -> Result<Vec<u16>> {
     let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let listeners = (0..count).map(bind).collect::<Result<Vec<_>, _>>()?;
-    listeners
-        .iter()
-        .map(|listener| Ok(listener.local_addr()?.port()))
-        .collect()
+    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
 /// A server process; killed when dropped.
@@ -149,10 +135,8 @@ impl JavaServer {
         fs::write(&configuration, own_lines + zoo_cfg)?;
         fs::write(directory.join("logback.xml"), LOGBACK)?;
 
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(directory.join("java.log"))?;
+        let log =
+            fs::OpenOptions::new().create(true).append(true).open(directory.join("java.log"))?;
         let java = [prefix, &["java"]].concat();
         let process = Command::new(java[0])
             .args(&java[1..])
@@ -166,11 +150,7 @@ impl JavaServer {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", java.join(" ")))?;
-        Ok(Self {
-            process,
-            directory,
-            client_port,
-        })
+        Ok(Self { process, directory, client_port })
     }
 
     /// `host:port` for clients.
@@ -209,16 +189,10 @@ impl JavaServer {
             }
             let log = || fs::read_to_string(self.directory.join("java.log")).unwrap_or_default();
             if let Some(status) = self.process.try_wait()? {
-                bail!(
-                    "the Java server ended with {status}:\n{}",
-                    last_lines(&log())
-                );
+                bail!("the Java server ended with {status}:\n{}", last_lines(&log()));
             }
             if deadline < Instant::now() {
-                bail!(
-                    "the Java server does not serve after {patience:?}:\n{}",
-                    last_lines(&log())
-                );
+                bail!("the Java server does not serve after {patience:?}:\n{}", last_lines(&log()));
             }
             std::thread::sleep(POLL_PAUSE);
         }
@@ -228,9 +202,7 @@ impl JavaServer {
     #[must_use]
     pub fn mode(&self) -> Option<String> {
         let answer = four_letter_word(self.client_port, "srvr").ok()?;
-        let mode = answer
-            .lines()
-            .find_map(|line| line.strip_prefix("Mode: "))?;
+        let mode = answer.lines().find_map(|line| line.strip_prefix("Mode: "))?;
         Some(mode.to_owned())
     }
 

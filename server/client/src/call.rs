@@ -64,16 +64,8 @@ pub(crate) fn start(
 ) -> Answer {
     let (answer, answered) = oneshot::channel();
     // When the task is gone, so is `answer`, and the future says why.
-    let _ = calls.send(Call {
-        op,
-        body,
-        watch,
-        answer,
-    });
-    Answer {
-        answered,
-        shared: Arc::clone(shared),
-    }
+    let _ = calls.send(Call { op, body, watch, answer });
+    Answer { answered, shared: Arc::clone(shared) }
 }
 
 /// What the task tells those who hold a client.

@@ -42,10 +42,7 @@ impl Config {
     #[must_use]
     pub fn new(connect_string: &str) -> Self {
         Self {
-            servers: connect_string
-                .split(',')
-                .map(|server| server.trim().to_owned())
-                .collect(),
+            servers: connect_string.split(',').map(|server| server.trim().to_owned()).collect(),
             order: Order::AsGiven,
             session_timeout_ms: 10_000,
             connect_timeout_ms: 10_000,
@@ -82,15 +79,9 @@ mod tests {
 
     #[test]
     fn a_seed_decides_the_order_and_loses_no_server() {
-        let config = |order| Config {
-            order,
-            ..Config::new("a:1, b:2,c:3,d:4,e:5")
-        };
+        let config = |order| Config { order, ..Config::new("a:1, b:2,c:3,d:4,e:5") };
         let shuffled = |seed| config(Order::Shuffled { seed }).ordered_servers();
-        assert_eq!(
-            config(Order::AsGiven).ordered_servers(),
-            ["a:1", "b:2", "c:3", "d:4", "e:5"]
-        );
+        assert_eq!(config(Order::AsGiven).ordered_servers(), ["a:1", "b:2", "c:3", "d:4", "e:5"]);
         assert_eq!(shuffled(7), shuffled(7));
         assert!((0..9).any(|seed| shuffled(seed) != shuffled(7)));
         let mut sorted = shuffled(7);

@@ -81,10 +81,7 @@ impl Task {
             let end = match self.dial(&server).await {
                 Ok((socket, session)) => {
                     self.shared.session.send_replace(State::Connected(session));
-                    self.tell(Event::Connected {
-                        server: server.clone(),
-                        session_id: session.id,
-                    });
+                    self.tell(Event::Connected { server: server.clone(), session_id: session.id });
                     let end = self.serve(socket).await;
                     self.tell(Event::Disconnected);
                     end
@@ -128,9 +125,7 @@ impl Task {
         let patience = self.session_timeout / self.servers.len().min(3) as u32;
         let deadline = Instant::now() + patience;
         let late = |_| End::Broken(format!("no session within {} ms", patience.as_millis()));
-        let mut socket = timeout_at(deadline, TcpStream::connect(server))
-            .await
-            .map_err(late)??;
+        let mut socket = timeout_at(deadline, TcpStream::connect(server)).await.map_err(late)??;
         socket.set_nodelay(true)?;
 
         let known = self.session;
@@ -139,10 +134,7 @@ impl Task {
             last_zxid_seen: self.shared.last_zxid.load(Ordering::Relaxed),
             timeout_ms: i32::try_from(self.session_timeout.as_millis()).unwrap_or(i32::MAX),
             session_id: known.map_or(0, |session| session.id),
-            password: known
-                .as_ref()
-                .map(|session| &session.password[..])
-                .or(Some(&[0; 16])),
+            password: known.as_ref().map(|session| &session.password[..]).or(Some(&[0; 16])),
             read_only: Trailing(Some(false)),
         };
         let mut output = BytesMut::new();
@@ -156,9 +148,7 @@ impl Task {
                 Ok(None) => {}
                 Err(error) => return Err(End::Broken(error.to_string())),
             }
-            let read = timeout_at(deadline, socket.read_buf(&mut input))
-                .await
-                .map_err(late)??;
+            let read = timeout_at(deadline, socket.read_buf(&mut input)).await.map_err(late)??;
             if read == 0 {
                 return Err(End::Broken("closed by the server before a session".into()));
             }
@@ -171,10 +161,7 @@ impl Task {
         let Some(password) = response.password.and_then(|bytes| bytes.try_into().ok()) else {
             return Err(End::Broken("a password that is not 16 bytes long".into()));
         };
-        let session = Session {
-            id: response.session_id,
-            password,
-        };
+        let session = Session { id: response.session_id, password };
         self.session = Some(session);
         self.session_timeout = Duration::from_millis(u64::from(response.timeout_ms.unsigned_abs()));
         Ok((socket, session))
@@ -268,10 +255,7 @@ impl Task {
                 xid::PING | xid::SET_WATCHES => self.saw(header.zxid),
                 xid::NOTIFICATION => {
                     let event = WatcherEvent::decode_all(&body);
-                    self.notify(
-                        header.zxid,
-                        &event.map_err(|error| broken(error.to_string()))?,
-                    );
+                    self.notify(header.zxid, &event.map_err(|error| broken(error.to_string()))?);
                 }
                 xid::AUTH if connection.resent_auth > 0 => connection.resent_auth -= 1,
                 xid::AUTH => {
@@ -315,30 +299,16 @@ impl Task {
                 _ => {}
             }
         }
-        let answer = error.map_or(
-            Ok(Reply {
-                zxid: header.zxid,
-                body,
-            }),
-            Err,
-        );
+        let answer = error.map_or(Ok(Reply { zxid: header.zxid, body }), Err);
         let closed = call.op == OpCode::CloseSession && answer.is_ok();
         // The caller may have stopped waiting.
         let _ = call.answer.send(answer);
-        if closed {
-            Err(End::Over(Error::Closed))
-        } else {
-            Ok(())
-        }
+        if closed { Err(End::Over(Error::Closed)) } else { Ok(()) }
     }
 
     fn notify(&mut self, zxid: i64, event: &WatcherEvent<'_>) {
         self.watches.fired(event.event, event.path);
-        self.tell(Event::Watch {
-            event: event.event,
-            path: event.path.to_owned(),
-            zxid,
-        });
+        self.tell(Event::Watch { event: event.event, path: event.path.to_owned(), zxid });
     }
 
     /// Notes the zxid of an answer. Those of events do not count: a multi fires several events

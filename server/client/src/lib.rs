@@ -87,17 +87,12 @@ impl Client {
     /// # Panics
     /// When `config.servers` is empty.
     pub async fn connect(config: Config) -> Result<(Self, Events)> {
-        assert!(
-            !config.servers.is_empty(),
-            "a client needs at least one server"
-        );
+        assert!(!config.servers.is_empty(), "a client needs at least one server");
         let (calls, called) = mpsc::unbounded_channel();
         let (tell, events) = mpsc::unbounded_channel();
         let state = State::Connecting("no attempt ended yet".into());
-        let shared = Arc::new(Shared {
-            last_zxid: AtomicI64::new(0),
-            session: watch::Sender::new(state),
-        });
+        let shared =
+            Arc::new(Shared { last_zxid: AtomicI64::new(0), session: watch::Sender::new(state) });
         let task = Task {
             servers: config.ordered_servers(),
             session_timeout: Duration::from_millis(u64::from(config.session_timeout_ms)),
@@ -110,9 +105,7 @@ impl Client {
         };
         tokio::spawn(task.run());
         let client = Self { calls, shared };
-        client
-            .connected(config.connect_timeout_ms, &config.servers)
-            .await?;
+        client.connected(config.connect_timeout_ms, &config.servers).await?;
         Ok((client, events))
     }
 
@@ -130,11 +123,7 @@ impl Client {
             State::Connecting(last) => last.clone(),
             _ => "connected too late".into(),
         };
-        Err(Error::NotConnected {
-            servers: servers.join(","),
-            waited_ms: timeout_ms,
-            last,
-        })
+        Err(Error::NotConnected { servers: servers.join(","), waited_ms: timeout_ms, last })
     }
 
     /// The session, while some server holds it.
@@ -163,10 +152,7 @@ impl Client {
     }
 
     fn read(&self, op: OpCode, kind: Kind, path: &str, watch: Watch) -> Answer {
-        let request = ReadRequest {
-            path,
-            watch: watch == Watch::Set,
-        };
+        let request = ReadRequest { path, watch: watch == Watch::Set };
         let armed = (watch == Watch::Set).then(|| (kind, path.to_owned()));
         self.start_call(op, request.to_bytes(), armed)
     }
@@ -179,9 +165,7 @@ impl Client {
         acl: &[Acl<'_>],
         mode: CreateMode,
     ) -> Result<String> {
-        let reply = self
-            .start(OpCode::Create, &create_request(path, data, acl, mode))
-            .await?;
+        let reply = self.start(OpCode::Create, &create_request(path, data, acl, mode)).await?;
         Ok(PathResponse::decode_all(&reply.body)?.path.to_owned())
     }
 
@@ -193,18 +177,14 @@ impl Client {
         acl: &[Acl<'_>],
         mode: CreateMode,
     ) -> Result<(String, Stat)> {
-        let reply = self
-            .start(OpCode::Create2, &create_request(path, data, acl, mode))
-            .await?;
+        let reply = self.start(OpCode::Create2, &create_request(path, data, acl, mode)).await?;
         let response = Create2Response::decode_all(&reply.body)?;
         Ok((response.path.to_owned(), response.stat))
     }
 
     /// Deletes a znode of this version, -1 for any.
     pub async fn delete(&self, path: &str, version: i32) -> Result<()> {
-        self.start(OpCode::Delete, &DeleteRequest { path, version })
-            .await
-            .map(|_| ())
+        self.start(OpCode::Delete, &DeleteRequest { path, version }).await.map(|_| ())
     }
 
     /// The Stat of a znode, `None` when there is none.
@@ -224,37 +204,27 @@ impl Client {
 
     /// Replaces the data of a znode of this version, -1 for any.
     pub async fn set_data(&self, path: &str, data: &[u8], version: i32) -> Result<Stat> {
-        let request = SetDataRequest {
-            path,
-            data: Some(data),
-            version,
-        };
+        let request = SetDataRequest { path, data: Some(data), version };
         let reply = self.start(OpCode::SetData, &request).await?;
         Ok(StatResponse::decode_all(&reply.body)?.stat)
     }
 
     /// The names of the children, in no particular order.
     pub async fn get_children(&self, path: &str, watch: Watch) -> Result<Vec<String>> {
-        let reply = self
-            .read(OpCode::GetChildren, Kind::Child, path, watch)
-            .await?;
+        let reply = self.read(OpCode::GetChildren, Kind::Child, path, watch).await?;
         Ok(owned(&ListResponse::decode_all(&reply.body)?.items))
     }
 
     /// The names of the children, in no particular order, and the Stat of the parent.
     pub async fn get_children2(&self, path: &str, watch: Watch) -> Result<(Vec<String>, Stat)> {
-        let reply = self
-            .read(OpCode::GetChildren2, Kind::Child, path, watch)
-            .await?;
+        let reply = self.read(OpCode::GetChildren2, Kind::Child, path, watch).await?;
         let response = GetChildren2Response::decode_all(&reply.body)?;
         Ok((owned(&response.children), response.stat))
     }
 
     /// Waits until the server has applied all that the leader had committed before.
     pub async fn sync(&self, path: &str) -> Result<()> {
-        self.start(OpCode::Sync, &PathRequest { path })
-            .await
-            .map(|_| ())
+        self.start(OpCode::Sync, &PathRequest { path }).await.map(|_| ())
     }
 
     /// Carries out all of `ops` or none.
@@ -270,30 +240,19 @@ impl Client {
     pub async fn get_acl(&self, path: &str) -> Result<(Vec<OwnedAcl>, Stat)> {
         let reply = self.start(OpCode::GetAcl, &PathRequest { path }).await?;
         let response = GetAclResponse::decode_all(&reply.body)?;
-        Ok((
-            response.acl.iter().map(OwnedAcl::from).collect(),
-            response.stat,
-        ))
+        Ok((response.acl.iter().map(OwnedAcl::from).collect(), response.stat))
     }
 
     /// Replaces the ACL of a znode with this ACL version, -1 for any.
     pub async fn set_acl(&self, path: &str, acl: &[Acl<'_>], version: i32) -> Result<Stat> {
-        let request = SetAclRequest {
-            path,
-            acl: Some(acl.to_vec()),
-            version,
-        };
+        let request = SetAclRequest { path, acl: Some(acl.to_vec()), version };
         let reply = self.start(OpCode::SetAcl, &request).await?;
         Ok(StatResponse::decode_all(&reply.body)?.stat)
     }
 
     /// Adds an identity, here and on every later connection of this client.
     pub async fn add_auth(&self, scheme: &str, auth: &[u8]) -> Result<()> {
-        let request = AuthPacket {
-            auth_type: 0,
-            scheme,
-            auth: Some(auth),
-        };
+        let request = AuthPacket { auth_type: 0, scheme, auth: Some(auth) };
         self.start(OpCode::Auth, &request).await.map(|_| ())
     }
 
@@ -305,9 +264,7 @@ impl Client {
 
     /// Ends the session; its ephemeral znodes are gone when this returns.
     pub async fn close(&self) -> Result<()> {
-        self.start_call(OpCode::CloseSession, Bytes::new(), None)
-            .await
-            .map(|_| ())
+        self.start_call(OpCode::CloseSession, Bytes::new(), None).await.map(|_| ())
     }
 }
 
@@ -317,20 +274,12 @@ fn create_request<'a>(
     acl: &[Acl<'a>],
     mode: CreateMode,
 ) -> CreateRequest<'a> {
-    CreateRequest {
-        path,
-        data: Some(data),
-        acl: Some(acl.to_vec()),
-        flags: mode.code(),
-    }
+    CreateRequest { path, data: Some(data), acl: Some(acl.to_vec()), flags: mode.code() }
 }
 
 fn data_and_stat(body: &Bytes) -> Result<(Option<Bytes>, Stat)> {
     let response = GetDataResponse::decode_all(body)?;
-    Ok((
-        response.data.map(|data| body.slice_ref(data)),
-        response.stat,
-    ))
+    Ok((response.data.map(|data| body.slice_ref(data)), response.stat))
 }
 
 fn owned(names: &[&str]) -> Vec<String> {

@@ -67,14 +67,10 @@ pub(crate) fn multi_outcomes(response: &MultiResponse<'_>) -> Result<Vec<MultiOu
 /// not tried.
 fn failure(response: &MultiResponse<'_>) -> Option<Error> {
     let not_tried = ErrorCode::RuntimeInconsistency.code();
-    let codes = response
-        .results
-        .iter()
-        .enumerate()
-        .filter_map(|(at, result)| match result {
-            MultiResult::Error(code) if *code != 0 => Some((at, *code)),
-            _ => None,
-        });
+    let codes = response.results.iter().enumerate().filter_map(|(at, result)| match result {
+        MultiResult::Error(code) if *code != 0 => Some((at, *code)),
+        _ => None,
+    });
     let (at, code) = codes.min_by_key(|(at, code)| (*code == not_tried, *at))?;
     Some(match ErrorCode::from_code(code) {
         Some(code) => Error::MultiFailed { at, code },
@@ -88,26 +84,15 @@ mod tests {
 
     #[test]
     fn a_failed_multi_names_the_operation_that_failed() {
-        let results = [
-            0,
-            ErrorCode::NoNode.code(),
-            ErrorCode::RuntimeInconsistency.code(),
-        ];
-        let response = MultiResponse {
-            results: results.map(MultiResult::Error).to_vec(),
-        };
-        let expected = Error::MultiFailed {
-            at: 1,
-            code: ErrorCode::NoNode,
-        };
+        let results = [0, ErrorCode::NoNode.code(), ErrorCode::RuntimeInconsistency.code()];
+        let response = MultiResponse { results: results.map(MultiResult::Error).to_vec() };
+        let expected = Error::MultiFailed { at: 1, code: ErrorCode::NoNode };
         assert_eq!(multi_outcomes(&response), Err(expected));
     }
 
     #[test]
     fn a_multi_that_did_all_answers_one_outcome_each() {
-        let response = MultiResponse {
-            results: vec![MultiResult::Check, MultiResult::Delete],
-        };
+        let response = MultiResponse { results: vec![MultiResult::Check, MultiResult::Delete] };
         let expected = vec![MultiOutcome::Check, MultiOutcome::Delete];
         assert_eq!(multi_outcomes(&response), Ok(expected));
     }

@@ -46,12 +46,8 @@ impl Watches {
 
     /// The requests that set all of them again: what happened after `zxid` then fires at once.
     pub(crate) fn to_requests(&self, zxid: i64) -> Vec<SetWatches<'_>> {
-        let empty = || SetWatches {
-            relative_zxid: zxid,
-            data: vec![],
-            exist: vec![],
-            child: vec![],
-        };
+        let empty =
+            || SetWatches { relative_zxid: zxid, data: vec![], exist: vec![], child: vec![] };
         let mut requests = Vec::new();
         let mut room = 0;
         for (kind, path) in &self.armed {
@@ -61,9 +57,7 @@ impl Watches {
                 room = BATCH_BYTES;
             }
             room = room.saturating_sub(size);
-            let request = requests
-                .last_mut()
-                .expect("one was pushed when there was no room");
+            let request = requests.last_mut().expect("one was pushed when there was no room");
             match kind {
                 Kind::Data => request.data.push(path),
                 Kind::Exist => request.exist.push(path),
@@ -89,12 +83,8 @@ mod tests {
     #[test]
     fn all_armed_watches_are_set_again() {
         let watches = watches();
-        let expected = SetWatches {
-            relative_zxid: 7,
-            data: vec!["/a"],
-            exist: vec!["/b"],
-            child: vec!["/a"],
-        };
+        let expected =
+            SetWatches { relative_zxid: 7, data: vec!["/a"], exist: vec!["/b"], child: vec!["/a"] };
         assert_eq!(watches.to_requests(7), [expected]);
         assert_eq!(Watches::default().to_requests(7), []);
     }
@@ -119,12 +109,6 @@ mod tests {
         (0..300).for_each(|n| watches.arm(Kind::Data, format!("/{long}{n}")));
         let requests = watches.to_requests(1);
         assert_eq!(requests.len(), 3);
-        assert_eq!(
-            requests
-                .iter()
-                .map(|request| request.data.len())
-                .sum::<usize>(),
-            300
-        );
+        assert_eq!(requests.iter().map(|request| request.data.len()).sum::<usize>(), 300);
     }
 }

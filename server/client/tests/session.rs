@@ -1,8 +1,5 @@
 //! A client against a listener that plays a server by hand: what is sent, and what is not.
-#![allow(
-    clippy::unwrap_used,
-    reason = "helpers of tests, like tests, stop at the first surprise"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests, like tests, stop at the first surprise")]
 
 use bytes::BytesMut;
 use client::{Client, Config, Error, ErrorCode, Event, EventType, Events, Session, Stat, Watch};
@@ -14,10 +11,7 @@ use jute::{Decode, Encode, OpCode, Reader, Trailing};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const SESSION: Session = Session {
-    id: 0x1_0000_0001,
-    password: [7; 16],
-};
+const SESSION: Session = Session { id: 0x1_0000_0001, password: [7; 16] };
 
 /// A connection as the server sees it.
 struct Peer {
@@ -28,10 +22,7 @@ struct Peer {
 impl Peer {
     async fn accept(listener: &TcpListener) -> Self {
         let (socket, _) = listener.accept().await.unwrap();
-        Self {
-            socket,
-            input: BytesMut::new(),
-        }
+        Self { socket, input: BytesMut::new() }
     }
 
     async fn frame(&mut self) -> bytes::Bytes {
@@ -39,11 +30,7 @@ impl Peer {
             if let Some(frame) = frame::take(&mut self.input, 1 << 20).unwrap() {
                 return frame;
             }
-            assert_ne!(
-                self.socket.read_buf(&mut self.input).await.unwrap(),
-                0,
-                "client hung up"
-            );
+            assert_ne!(self.socket.read_buf(&mut self.input).await.unwrap(), 0, "client hung up");
         }
     }
 
@@ -57,15 +44,12 @@ impl Peer {
 
     async fn say(&mut self, records: &[&dyn Fn(&mut BytesMut)]) {
         let mut out = BytesMut::new();
-        frame::write(&mut out, |out| {
-            records.iter().for_each(|record| record(out))
-        });
+        frame::write(&mut out, |out| records.iter().for_each(|record| record(out)));
         self.socket.write_all(&out).await.unwrap();
     }
 
     async fn answer(&mut self, xid: i32, zxid: i64, err: i32) {
-        self.say(&[&|out| ReplyHeader { xid, zxid, err }.encode(out)])
-            .await;
+        self.say(&[&|out| ReplyHeader { xid, zxid, err }.encode(out)]).await;
     }
 
     /// Reads the connect request and takes the session; `timeout_ms` 0 says that it expired.
@@ -101,45 +85,23 @@ async fn connected() -> (TcpListener, Peer, Client, Events) {
 #[tokio::test]
 async fn requests_in_flight_fail_when_the_connection_breaks_and_are_not_sent_again() {
     let (listener, mut peer, client, mut events) = connected().await;
-    let request = ReadRequest {
-        path: "/a",
-        watch: false,
-    };
+    let request = ReadRequest { path: "/a", watch: false };
     let first = client.start(OpCode::Exists, &request);
     let second = client.start(OpCode::Exists, &request);
     let (header, _) = peer.request().await;
-    assert_eq!(
-        header,
-        RequestHeader {
-            xid: 1,
-            op: OpCode::Exists.code()
-        }
-    );
+    assert_eq!(header, RequestHeader { xid: 1, op: OpCode::Exists.code() });
     peer.answer(1, 9, ErrorCode::NoNode.code()).await;
-    assert_eq!(
-        first.await.unwrap_err(),
-        Error::Zookeeper(ErrorCode::NoNode)
-    );
+    assert_eq!(first.await.unwrap_err(), Error::Zookeeper(ErrorCode::NoNode));
     drop(peer);
     assert_eq!(second.await.unwrap_err(), Error::ConnectionLoss);
     assert_eq!(events.recv().await, Some(Event::Disconnected));
 
     let mut peer = Peer::accept(&listener).await;
-    assert_eq!(
-        peer.greet(6000).await,
-        (SESSION.id, 9),
-        "the same session, and what it has seen"
-    );
+    assert_eq!(peer.greet(6000).await, (SESSION.id, 9), "the same session, and what it has seen");
     assert!(matches!(events.recv().await, Some(Event::Connected { .. })));
     let third = client.start(OpCode::Sync, &request);
     let (header, _) = peer.request().await;
-    assert_eq!(
-        header,
-        RequestHeader {
-            xid: 1,
-            op: OpCode::Sync.code()
-        }
-    );
+    assert_eq!(header, RequestHeader { xid: 1, op: OpCode::Sync.code() });
     drop(third);
 }
 
@@ -150,12 +112,9 @@ async fn armed_watches_are_set_again_on_the_next_connection_and_fired_ones_are_n
         for (xid, zxid) in [(1, 4), (2, 5)] {
             let (header, _) = peer.request().await;
             assert_eq!(header.xid, xid);
-            let stat = StatResponse {
-                stat: Stat::default(),
-            };
+            let stat = StatResponse { stat: Stat::default() };
             let header = ReplyHeader { xid, zxid, err: 0 };
-            peer.say(&[&|out| header.encode(out), &|out| stat.encode(out)])
-                .await;
+            peer.say(&[&|out| header.encode(out), &|out| stat.encode(out)]).await;
         }
         peer.request().await;
         peer.answer(3, 5, ErrorCode::NoNode.code()).await;
@@ -167,43 +126,19 @@ async fn armed_watches_are_set_again_on_the_next_connection_and_fired_ones_are_n
     };
     tokio::join!(serve, ask);
     let event = EventType::NodeDataChanged;
-    let header = ReplyHeader {
-        xid: xid::NOTIFICATION,
-        zxid: 6,
-        err: 0,
-    };
-    let body = WatcherEvent {
-        event,
-        state: KeeperState::SyncConnected,
-        path: "/fires",
-    };
-    peer.say(&[&|out| header.encode(out), &|out| body.encode(out)])
-        .await;
-    let fired = Event::Watch {
-        event,
-        path: "/fires".into(),
-        zxid: 6,
-    };
+    let header = ReplyHeader { xid: xid::NOTIFICATION, zxid: 6, err: 0 };
+    let body = WatcherEvent { event, state: KeeperState::SyncConnected, path: "/fires" };
+    peer.say(&[&|out| header.encode(out), &|out| body.encode(out)]).await;
+    let fired = Event::Watch { event, path: "/fires".into(), zxid: 6 };
     assert_eq!(events.recv().await, Some(fired));
     drop(peer);
 
     let mut peer = Peer::accept(&listener).await;
-    assert_eq!(
-        peer.greet(6000).await,
-        (SESSION.id, 5),
-        "events do not count as seen"
-    );
+    assert_eq!(peer.greet(6000).await, (SESSION.id, 5), "events do not count as seen");
     let (header, record) = peer.request().await;
-    assert_eq!(
-        (header.xid, header.op),
-        (xid::SET_WATCHES, OpCode::SetWatches.code())
-    );
-    let expected = SetWatches {
-        relative_zxid: 5,
-        data: vec!["/stays"],
-        exist: vec!["/none"],
-        child: vec![],
-    };
+    assert_eq!((header.xid, header.op), (xid::SET_WATCHES, OpCode::SetWatches.code()));
+    let expected =
+        SetWatches { relative_zxid: 5, data: vec!["/stays"], exist: vec!["/none"], child: vec![] };
     assert_eq!(SetWatches::decode_all(&record), Ok(expected));
     drop(client);
 }

@@ -110,11 +110,7 @@ impl DecodeError {
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.what.is_empty() {
-            "value"
-        } else {
-            self.what
-        };
+        let what = if self.what.is_empty() { "value" } else { self.what };
         write!(f, "{what} at byte {}: expected ", self.offset)?;
         match self.expected {
             Expected::Bytes { needed, left } => write!(f, "{needed} bytes, {left} are left"),
@@ -151,11 +147,7 @@ impl<'a> Reader<'a> {
     /// a shorter one that is not all there yet is [truncated](DecodeError::is_truncated).
     #[must_use]
     pub fn with_length_limit(bytes: &'a [u8], length_limit: usize) -> Self {
-        Self {
-            rest: bytes,
-            length: bytes.len(),
-            length_limit,
-        }
+        Self { rest: bytes, length: bytes.len(), length_limit }
     }
 
     /// Bytes read so far.
@@ -233,11 +225,7 @@ impl<'a> Reader<'a> {
     /// An error about a value that began at `offset`.
     #[must_use]
     pub const fn error_at(offset: usize, expected: Expected) -> DecodeError {
-        DecodeError {
-            what: "",
-            offset,
-            expected,
-        }
+        DecodeError { what: "", offset, expected }
     }
 
     /// Checks that nothing is left.
@@ -250,13 +238,7 @@ impl<'a> Reader<'a> {
 
     #[cold]
     fn short(&self, needed: usize) -> DecodeError {
-        Self::error_at(
-            self.offset(),
-            Expected::Bytes {
-                needed,
-                left: self.rest.len(),
-            },
-        )
+        Self::error_at(self.offset(), Expected::Bytes { needed, left: self.rest.len() })
     }
 }
 
@@ -323,9 +305,7 @@ impl Encode for &[u8] {
 impl<'a> Decode<'a> for &'a [u8] {
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let offset = reader.offset();
-        reader
-            .buffer()?
-            .ok_or(Reader::error_at(offset, Expected::NotNull))
+        reader.buffer()?.ok_or(Reader::error_at(offset, Expected::NotNull))
     }
 }
 
@@ -409,9 +389,7 @@ impl<T: Encode> Encode for Vec<T> {
 impl<'a, T: Decode<'a>> Decode<'a> for Vec<T> {
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let offset = reader.offset();
-        let count = reader
-            .length()?
-            .ok_or(Reader::error_at(offset, Expected::NotNull))?;
+        let count = reader.length()?.ok_or(Reader::error_at(offset, Expected::NotNull))?;
         // A count may lie: room is made for no more than the input could hold.
         let room = count.min(reader.rest().len() / size_of::<T>().max(1));
         let mut items = Self::with_capacity(room);
@@ -462,10 +440,6 @@ impl<T: Encode> Encode for Trailing<T> {
 
 impl<'a, T: Decode<'a>> Decode<'a> for Trailing<T> {
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        if reader.is_empty() {
-            Ok(Self(None))
-        } else {
-            T::decode(reader).map(|it| Self(Some(it)))
-        }
+        if reader.is_empty() { Ok(Self(None)) } else { T::decode(reader).map(|it| Self(Some(it))) }
     }
 }

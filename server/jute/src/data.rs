@@ -44,19 +44,13 @@ impl OwnedId {
     /// The same identity, borrowed.
     #[must_use]
     pub fn as_id(&self) -> Id<'_> {
-        Id {
-            scheme: &self.scheme,
-            id: Cow::Borrowed(&self.id),
-        }
+        Id { scheme: &self.scheme, id: Cow::Borrowed(&self.id) }
     }
 }
 
 impl From<&Id<'_>> for OwnedId {
     fn from(id: &Id<'_>) -> Self {
-        Self {
-            scheme: id.scheme.to_owned(),
-            id: id.id.clone().into_owned(),
-        }
+        Self { scheme: id.scheme.to_owned(), id: id.id.clone().into_owned() }
     }
 }
 
@@ -67,13 +61,8 @@ record! {
 
 impl Acl<'static> {
     /// `world:anyone` may do everything.
-    pub const OPEN: Self = Self {
-        perms: permission::ALL,
-        id: Id {
-            scheme: "world",
-            id: Cow::Borrowed("anyone"),
-        },
-    };
+    pub const OPEN: Self =
+        Self { perms: permission::ALL, id: Id { scheme: "world", id: Cow::Borrowed("anyone") } };
 }
 
 record! {
@@ -139,9 +128,7 @@ impl Encode for Stat {
 
 impl<'a> Decode<'a> for Stat {
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let bytes = reader
-            .take(Self::SIZE)
-            .map_err(|error| error.named("Stat"))?;
+        let bytes = reader.take(Self::SIZE).map_err(|error| error.named("Stat"))?;
         let mut fields = Reader::new(bytes);
         Ok(Self {
             czxid: i64::decode(&mut fields)?,

@@ -31,11 +31,7 @@ impl Encode for Hello<'_> {
         if self.addresses.is_empty() {
             return self.server_id.encode(out);
         }
-        let version = if self.addresses.len() == 1 {
-            HELLO_V1
-        } else {
-            HELLO_V2
-        };
+        let version = if self.addresses.len() == 1 { HELLO_V1 } else { HELLO_V2 };
         version.encode(out);
         self.server_id.encode(out);
         self.addresses.join("|").as_str().encode(out);
@@ -48,43 +44,26 @@ impl<'a> Decode<'a> for Hello<'a> {
         let offset = reader.offset();
         let first = i64::decode(reader).map_err(named)?;
         if first >= 0 {
-            return Ok(Self {
-                server_id: first,
-                addresses: Vec::new(),
-            });
+            return Ok(Self { server_id: first, addresses: Vec::new() });
         }
         if first != HELLO_V1 && first != HELLO_V2 {
-            let expected = Expected::Number {
-                of: "hello version -65536 or -65535",
-                found: first,
-            };
+            let expected = Expected::Number { of: "hello version -65536 or -65535", found: first };
             return Err(Reader::error_at(offset, expected).named("Hello"));
         }
         let server_id = i64::decode(reader).map_err(named)?;
         let offset = reader.offset();
         let length = i32::decode(reader).map_err(named)?;
-        let size = usize::try_from(length)
-            .ok()
-            .filter(|size| (1..=HELLO_ADDRESS_LIMIT).contains(size));
+        let size =
+            usize::try_from(length).ok().filter(|size| (1..=HELLO_ADDRESS_LIMIT).contains(size));
         let Some(size) = size else {
-            let expected = Expected::Length {
-                limit: HELLO_ADDRESS_LIMIT,
-                found: length,
-            };
+            let expected = Expected::Length { limit: HELLO_ADDRESS_LIMIT, found: length };
             return Err(Reader::error_at(offset, expected).named("Hello.addresses"));
         };
         let bytes = reader.take(size).map_err(named)?;
         let text = std::str::from_utf8(bytes)
             .map_err(|_| Reader::error_at(offset, Expected::Utf8).named("Hello.addresses"))?;
-        let addresses = if first == HELLO_V1 {
-            vec![text]
-        } else {
-            text.split('|').collect()
-        };
-        Ok(Self {
-            server_id,
-            addresses,
-        })
+        let addresses = if first == HELLO_V1 { vec![text] } else { text.split('|').collect() };
+        Ok(Self { server_id, addresses })
     }
 }
 

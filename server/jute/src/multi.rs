@@ -28,18 +28,11 @@ record! {
 }
 
 /// Closes every list.
-const END: MultiHeader = MultiHeader {
-    op: -1,
-    done: true,
-    err: -1,
-};
+const END: MultiHeader = MultiHeader { op: -1, done: true, err: -1 };
 
 /// A member of a multi request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(
-    missing_docs,
-    reason = "each variant is an operation and its request record"
-)]
+#[allow(missing_docs, reason = "each variant is an operation and its request record")]
 pub enum MultiOp<'a> {
     Create(CreateRequest<'a>),
     Create2(CreateRequest<'a>),
@@ -87,11 +80,7 @@ impl<'a> MultiOp<'a> {
             Some(OpCode::GetChildren) => Self::GetChildren(Decode::decode(reader)?),
             Some(OpCode::GetData) => Self::GetData(Decode::decode(reader)?),
             _ => {
-                return Err(unknown_member(
-                    "an operation that a multi may hold",
-                    op,
-                    offset,
-                ));
+                return Err(unknown_member("an operation that a multi may hold", op, offset));
             }
         })
     }
@@ -99,12 +88,7 @@ impl<'a> MultiOp<'a> {
 
 impl Encode for MultiOp<'_> {
     fn encode(&self, out: &mut BytesMut) {
-        MultiHeader {
-            op: self.op().code(),
-            done: false,
-            err: -1,
-        }
-        .encode(out);
+        MultiHeader { op: self.op().code(), done: false, err: -1 }.encode(out);
         match self {
             Self::Create(request) | Self::Create2(request) | Self::CreateContainer(request) => {
                 request.encode(out);
@@ -140,10 +124,7 @@ impl<'a> Decode<'a> for MultiRequest<'a> {
 
 /// A member of a multi response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(
-    missing_docs,
-    reason = "each variant is an operation and its response record"
-)]
+#[allow(missing_docs, reason = "each variant is an operation and its response record")]
 pub enum MultiResult<'a> {
     Create(PathResponse<'a>),
     /// Of Create2, CreateContainer and CreateTtl.
@@ -191,12 +172,7 @@ impl<'a> MultiResult<'a> {
 impl Encode for MultiResult<'_> {
     fn encode(&self, out: &mut BytesMut) {
         let err = if let Self::Error(err) = self { *err } else { 0 };
-        MultiHeader {
-            op: self.op().code(),
-            done: false,
-            err,
-        }
-        .encode(out);
+        MultiHeader { op: self.op().code(), done: false, err }.encode(out);
         match self {
             Self::Create(response) => response.encode(out),
             Self::Create2(response) => response.encode(out),
@@ -245,12 +221,5 @@ fn decode_list<'a, T>(
 }
 
 fn unknown_member(of: &'static str, op: i32, offset: usize) -> DecodeError {
-    Reader::error_at(
-        offset,
-        Expected::Number {
-            of,
-            found: i64::from(op),
-        },
-    )
-    .named("MultiHeader.op")
+    Reader::error_at(offset, Expected::Number { of, found: i64::from(op) }).named("MultiHeader.op")
 }

@@ -34,14 +34,8 @@ mod tests {
     #[test]
     fn passwords_are_those_of_a_java_server() {
         let password = |id| hex(&session_password(id));
-        assert_eq!(
-            password(0x0100_0000_0000_0000),
-            "f22acd4a97e69d6d20a49bb638eadb38"
-        );
-        assert_eq!(
-            password(0x0100_0000_0000_abcd),
-            "0630ce6bda6e0e1e6a313d3c4d5d18ec"
-        );
+        assert_eq!(password(0x0100_0000_0000_0000), "f22acd4a97e69d6d20a49bb638eadb38");
+        assert_eq!(password(0x0100_0000_0000_abcd), "0630ce6bda6e0e1e6a313d3c4d5d18ec");
         assert_eq!(password(1), "054cc74a37327db215e702e20c73f005");
     }
 }

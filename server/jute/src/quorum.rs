@@ -68,23 +68,13 @@ impl<'a> QuorumPacket<'a> {
     /// A packet that is nothing but its type and a zxid.
     #[must_use]
     pub const fn bare(packet_type: PacketType, zxid: i64) -> Self {
-        Self {
-            packet_type,
-            zxid,
-            data: None,
-            authinfo: None,
-        }
+        Self { packet_type, zxid, data: None, authinfo: None }
     }
 
     /// A packet with data.
     #[must_use]
     pub const fn with_data(packet_type: PacketType, zxid: i64, data: &'a [u8]) -> Self {
-        Self {
-            packet_type,
-            zxid,
-            data: Some(data),
-            authinfo: None,
-        }
+        Self { packet_type, zxid, data: Some(data), authinfo: None }
     }
 }
 
@@ -107,12 +97,8 @@ pub fn take_packet(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>,
 fn skip_packet(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
     PacketType::decode(reader).map_err(|error| error.named("QuorumPacket.packet_type"))?;
     i64::decode(reader)?;
-    reader
-        .buffer()
-        .map_err(|error| error.named("QuorumPacket.data"))?;
-    let count = reader
-        .length()
-        .map_err(|error| error.named("QuorumPacket.authinfo"))?;
+    reader.buffer().map_err(|error| error.named("QuorumPacket.data"))?;
+    let count = reader.length().map_err(|error| error.named("QuorumPacket.authinfo"))?;
     for _ in 0..count.unwrap_or(0) {
         Id::decode(reader)?;
     }

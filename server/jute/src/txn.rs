@@ -191,12 +191,12 @@ impl<'a> Txn<'a> {
     pub fn decode(op: OpCode, reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok(match op {
             OpCode::SetAcl => Self::SetAcl(Decode::decode(reader)?),
-            OpCode::CreateSession => Self::CreateSession {
-                timeout_ms: CreateSessionTxn::decode(reader)?.timeout_ms,
-            },
-            OpCode::CloseSession => Self::CloseSession {
-                paths: Some(CloseSessionTxn::decode(reader)?.paths),
-            },
+            OpCode::CreateSession => {
+                Self::CreateSession { timeout_ms: CreateSessionTxn::decode(reader)?.timeout_ms }
+            }
+            OpCode::CloseSession => {
+                Self::CloseSession { paths: Some(CloseSessionTxn::decode(reader)?.paths) }
+            }
             OpCode::Multi => {
                 Self::Multi(Vec::decode(reader).map_err(|error| error.named("MultiTxn.txns"))?)
             }
@@ -213,15 +213,10 @@ impl<'a> Txn<'a> {
             OpCode::Delete | OpCode::DeleteContainer => Self::Delete(Decode::decode(reader)?),
             OpCode::SetData | OpCode::Reconfig => Self::SetData(Decode::decode(reader)?),
             OpCode::Check => Self::Check(Decode::decode(reader)?),
-            OpCode::Error => Self::Error {
-                code: ErrorTxn::decode(reader)?.err,
-            },
+            OpCode::Error => Self::Error { code: ErrorTxn::decode(reader)?.err },
             _ => {
                 let found = i64::from(op.code());
-                let expected = Expected::Number {
-                    of: "a transaction type",
-                    found,
-                };
+                let expected = Expected::Number { of: "a transaction type", found };
                 return Err(Reader::error_at(reader.offset(), expected).named("TxnHeader.op"));
             }
         })
@@ -300,19 +295,14 @@ pub fn decode_log_payload(bytes: &[u8]) -> Result<LogPayload<'_>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let header = TxnHeader::decode(&mut reader)?;
     let (txn, digest) = match header.op {
-        OpCode::CloseSession if is_bodiless(reader.rest()) => (
-            Txn::CloseSession { paths: None },
-            decode_digest(&mut reader)?,
-        ),
+        OpCode::CloseSession if is_bodiless(reader.rest()) => {
+            (Txn::CloseSession { paths: None }, decode_digest(&mut reader)?)
+        }
         OpCode::Create => decode_create(&mut reader)?,
         op => (Txn::decode(op, &mut reader)?, decode_digest(&mut reader)?),
     };
     reader.finish().map_err(|error| error.named("TxnDigest"))?;
-    Ok(LogPayload {
-        header,
-        txn,
-        digest,
-    })
+    Ok(LogPayload { header, txn, digest })
 }
 
 /// True when nothing but a digest follows the header of a closeSession. Read as a list of two
@@ -330,23 +320,9 @@ fn decode_create<'a>(reader: &mut Reader<'a>) -> Result<(Txn<'a>, Option<TxnDige
         Err(error) => match CreateTxnV0::decode(&mut old) {
             Ok(create) if old.is_empty() => {
                 *reader = old;
-                let CreateTxnV0 {
-                    path,
-                    data,
-                    acl,
-                    ephemeral,
-                } = create;
+                let CreateTxnV0 { path, data, acl, ephemeral } = create;
                 let parent_cversion = -1;
-                Ok((
-                    Txn::Create(CreateTxn {
-                        path,
-                        data,
-                        acl,
-                        ephemeral,
-                        parent_cversion,
-                    }),
-                    None,
-                ))
+                Ok((Txn::Create(CreateTxn { path, data, acl, ephemeral, parent_cversion }), None))
             }
             _ => Err(error),
         },
@@ -354,11 +330,7 @@ fn decode_create<'a>(reader: &mut Reader<'a>) -> Result<(Txn<'a>, Option<TxnDige
 }
 
 fn decode_digest(reader: &mut Reader<'_>) -> Result<Option<TxnDigest>, DecodeError> {
-    if reader.is_empty() {
-        Ok(None)
-    } else {
-        TxnDigest::decode(reader).map(Some)
-    }
+    if reader.is_empty() { Ok(None) } else { TxnDigest::decode(reader).map(Some) }
 }
 
 record! {
@@ -376,15 +348,7 @@ impl FileHeader {
     /// Bytes on disk.
     pub const SIZE: usize = 16;
     /// Header of a log file, magic "ZKLG".
-    pub const LOG: Self = Self {
-        magic: i32::from_be_bytes(*b"ZKLG"),
-        version: 2,
-        dbid: 0,
-    };
+    pub const LOG: Self = Self { magic: i32::from_be_bytes(*b"ZKLG"), version: 2, dbid: 0 };
     /// Header of a snapshot file, magic "ZKSN".
-    pub const SNAPSHOT: Self = Self {
-        magic: i32::from_be_bytes(*b"ZKSN"),
-        version: 2,
-        dbid: -1,
-    };
+    pub const SNAPSHOT: Self = Self { magic: i32::from_be_bytes(*b"ZKSN"), version: 2, dbid: -1 };
 }

@@ -20,11 +20,7 @@ use jute::{ErrorCode, OpCode};
 use table::{TABLE, golden};
 
 fn record(name: &str) -> Vec<u8> {
-    golden("records.hex")
-        .into_iter()
-        .find(|(found, _)| found == name)
-        .expect(name)
-        .1
+    golden("records.hex").into_iter().find(|(found, _)| found == name).expect(name).1
 }
 
 #[test]
@@ -99,15 +95,9 @@ fn a_read_only_byte_that_is_missing_is_not_false() {
 #[test]
 fn constants_are_those_of_java() {
     assert_eq!(FileHeader::LOG.to_bytes(), record("LogFileHeader"));
-    assert_eq!(
-        FileHeader::SNAPSHOT.to_bytes(),
-        record("SnapshotFileHeader")
-    );
+    assert_eq!(FileHeader::SNAPSHOT.to_bytes(), record("SnapshotFileHeader"));
     let auth = record("QuorumAuthPacket");
-    assert_eq!(
-        QuorumAuthPacket::decode_all(&auth).unwrap().magic,
-        QUORUM_AUTH_MAGIC
-    );
+    assert_eq!(QuorumAuthPacket::decode_all(&auth).unwrap().magic, QUORUM_AUTH_MAGIC);
 }
 
 #[test]
@@ -136,11 +126,7 @@ fn a_packet_that_never_ends_is_refused_at_the_limit() {
     let whole = record("QuorumPacket");
     let mut buffer = BytesMut::from(&whole[..whole.len() - 1]);
     assert_eq!(take_packet(&mut buffer, whole.len()), Ok(None));
-    assert!(
-        take_packet(&mut buffer, whole.len() - 1)
-            .unwrap_err()
-            .is_truncated()
-    );
+    assert!(take_packet(&mut buffer, whole.len() - 1).unwrap_err().is_truncated());
 }
 
 #[test]
@@ -152,30 +138,14 @@ fn a_java_member_says_hello_and_votes() {
 
     let bytes = &lines[1].1;
     let vote = Notification::decode_all(bytes).unwrap();
-    assert_eq!(
-        (vote.state, vote.leader, vote.version),
-        (PeerState::Looking, 2, 2)
-    );
+    assert_eq!((vote.state, vote.leader, vote.version), (PeerState::Looking, 2, 2));
     assert!(vote.config.unwrap().ends_with("\nversion=0"));
 
     // The shorter bodies of older servers are read by their length.
     let old = Notification::decode_all(&bytes[..40]).unwrap();
-    assert_eq!(
-        old,
-        Notification {
-            version: 0,
-            config: None,
-            ..vote.clone()
-        }
-    );
+    assert_eq!(old, Notification { version: 0, config: None, ..vote.clone() });
     let oldest = Notification::decode_all(&bytes[..28]).unwrap();
-    assert_eq!(
-        oldest,
-        Notification {
-            peer_epoch: vote.zxid >> 32,
-            ..old
-        }
-    );
+    assert_eq!(oldest, Notification { peer_epoch: vote.zxid >> 32, ..old });
 }
 
 #[test]
@@ -187,11 +157,7 @@ fn every_payload_of_a_java_log_is_read_and_written_again_the_same() {
         assert_eq!(payload.to_bytes(), bytes, "{payload:?}");
         assert_eq!(payload.header.op.code().to_string(), *number);
         let failed = matches!(payload.txn, Txn::Error { .. });
-        assert_eq!(
-            payload.digest.is_none(),
-            failed,
-            "only errors have no digest: {payload:?}"
-        );
+        assert_eq!(payload.digest.is_none(), failed, "only errors have no digest: {payload:?}");
         ops.push(payload.header.op);
     }
     use OpCode::*;
@@ -221,52 +187,27 @@ fn a_java_log_tells_closed_sessions_and_failed_multis() {
     let lines = golden("log.hex");
     let txn = |at: usize| decode_log_payload(&lines[at].1).unwrap().txn;
 
-    let Txn::Multi(members) = txn(9) else {
-        panic!("{:?}", txn(9))
-    };
+    let Txn::Multi(members) = txn(9) else { panic!("{:?}", txn(9)) };
     let ops: Vec<_> = members.iter().map(|MultiMember { op, .. }| *op).collect();
     assert_eq!(ops, [OpCode::SetData, OpCode::Error, OpCode::Error]);
-    assert_eq!(
-        members[1].txn,
-        Txn::Error {
-            code: ErrorCode::NoNode.code()
-        }
-    );
-    assert_eq!(
-        members[2].txn,
-        Txn::Error {
-            code: ErrorCode::RuntimeInconsistency.code()
-        }
-    );
+    assert_eq!(members[1].txn, Txn::Error { code: ErrorCode::NoNode.code() });
+    assert_eq!(members[2].txn, Txn::Error { code: ErrorCode::RuntimeInconsistency.code() });
     assert!(txn(9).is_failed() && !txn(8).is_failed());
 
-    assert_eq!(
-        txn(13),
-        Txn::CloseSession {
-            paths: Some(vec!["/a/empty0000000001", "/m"])
-        }
-    );
+    assert_eq!(txn(13), Txn::CloseSession { paths: Some(vec!["/a/empty0000000001", "/m"]) });
     let bodiless = decode_log_payload(&lines[15].1).unwrap();
     assert_eq!(bodiless.txn, Txn::CloseSession { paths: None });
     assert!(bodiless.digest.is_some());
     let undigested = decode_log_payload(&lines[15].1[..32]).unwrap();
-    assert_eq!(
-        (undigested.txn, undigested.digest),
-        (Txn::CloseSession { paths: None }, None)
-    );
+    assert_eq!((undigested.txn, undigested.digest), (Txn::CloseSession { paths: None }, None));
 }
 
 #[test]
 fn a_create_of_an_old_log_has_no_parent_cversion() {
     let bytes = record("LogPayloadCreateV0");
     let payload = decode_log_payload(&bytes).unwrap();
-    let Txn::Create(create) = &payload.txn else {
-        panic!("{payload:?}")
-    };
-    assert_eq!(
-        (create.path, create.parent_cversion, payload.digest),
-        ("/old", -1, None)
-    );
+    let Txn::Create(create) = &payload.txn else { panic!("{payload:?}") };
+    assert_eq!((create.path, create.parent_cversion, payload.digest), ("/old", -1, None));
 }
 
 #[test]
@@ -366,10 +307,6 @@ fn response_again(
 fn a_failed_multi_is_answered_with_one_error_per_member() {
     let bytes = record("MultiResponseFailed");
     let response = MultiResponse::decode_all(&bytes).unwrap();
-    let expected = [
-        0,
-        ErrorCode::NoNode.code(),
-        ErrorCode::RuntimeInconsistency.code(),
-    ];
+    let expected = [0, ErrorCode::NoNode.code(), ErrorCode::RuntimeInconsistency.code()];
     assert_eq!(response.results, expected.map(MultiResult::Error));
 }

@@ -29,13 +29,7 @@ fn ids() -> impl Strategy<Value = Vec<(i32, String, String)>> {
 
 fn acl(ids: &[(i32, String, String)]) -> Vec<Acl<'_>> {
     ids.iter()
-        .map(|(perms, scheme, id)| Acl {
-            perms: *perms,
-            id: Id {
-                scheme,
-                id: id.into(),
-            },
-        })
+        .map(|(perms, scheme, id)| Acl { perms: *perms, id: Id { scheme, id: id.into() } })
         .collect()
 }
 
@@ -207,19 +201,12 @@ fn a_length_that_lies_is_refused_without_making_room_for_it() {
     1i64.encode(&mut bytes);
     i32::MAX.encode(&mut bytes);
     let error = SetWatches::decode_all(&bytes).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "SetWatches.data at byte 12: expected 4 bytes, 0 are left"
-    );
+    assert_eq!(error.to_string(), "SetWatches.data at byte 12: expected 4 bytes, 0 are left");
 }
 
 #[test]
 fn frames_longer_than_the_limit_or_negative_are_refused_by_their_length() {
-    let refused = |length: i32| {
-        frame::peek(&length.to_be_bytes(), 10)
-            .unwrap_err()
-            .to_string()
-    };
+    let refused = |length: i32| frame::peek(&length.to_be_bytes(), 10).unwrap_err().to_string();
     assert_eq!(refused(11), "frame length 11: expected 0 to 10 bytes");
     assert_eq!(refused(-1), "frame length -1: expected 0 to 10 bytes");
     assert_eq!(frame::peek(&10i32.to_be_bytes(), 10), Ok(None));
@@ -228,22 +215,9 @@ fn frames_longer_than_the_limit_or_negative_are_refused_by_their_length() {
 
 #[test]
 fn a_multi_inside_a_multi_is_refused() {
-    let member = MultiMember {
-        op: OpCode::Multi,
-        txn: Txn::Multi(vec![]),
-    };
-    let header = TxnHeader {
-        client_id: 1,
-        cxid: 2,
-        zxid: 3,
-        time_ms: 4,
-        op: OpCode::Multi,
-    };
-    let payload = LogPayload {
-        header,
-        txn: Txn::Multi(vec![member]),
-        digest: None,
-    };
+    let member = MultiMember { op: OpCode::Multi, txn: Txn::Multi(vec![]) };
+    let header = TxnHeader { client_id: 1, cxid: 2, zxid: 3, time_ms: 4, op: OpCode::Multi };
+    let payload = LogPayload { header, txn: Txn::Multi(vec![member]), digest: None };
     let bytes = payload.to_bytes();
     assert_eq!(
         decode_log_payload(&bytes).unwrap_err().to_string(),
