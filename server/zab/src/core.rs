@@ -60,17 +60,10 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(config: Config, recovered: Recovered) -> Self {
         let epochs = recovered.epochs;
-        assert!(
-            epochs.current <= epochs.accepted,
-            "current epoch beyond the accepted one"
-        );
+        assert!(epochs.current <= epochs.accepted, "current epoch beyond the accepted one");
         let trusted = recovered.trusted;
         let log = LogView::new(recovered, config.history_bytes_max);
-        let vote = Vote {
-            epoch: Epoch(0),
-            zxid: Zxid(-1),
-            leader: config.id,
-        };
+        let vote = Vote { epoch: Epoch(0), zxid: Zxid(-1), leader: config.id };
         Self {
             config,
             log,
@@ -120,10 +113,7 @@ impl Core {
             epochs,
             self.epochs
         );
-        assert!(
-            epochs.current <= epochs.accepted,
-            "current epoch beyond the accepted one"
-        );
+        assert!(epochs.current <= epochs.accepted, "current epoch beyond the accepted one");
         self.epochs = epochs;
         self.saves_pending.push_back(epochs);
         self.saves_asked += 1;
@@ -133,11 +123,7 @@ impl Core {
 
     pub(crate) fn on_epochs_saved(&mut self, epochs: Epochs) {
         let expected = self.saves_pending.pop_front();
-        assert_eq!(
-            expected,
-            Some(epochs),
-            "the store must confirm epochs in order"
-        );
+        assert_eq!(expected, Some(epochs), "the store must confirm epochs in order");
     }
 
     pub(crate) fn is_saved(&self, save: SaveId) -> bool {
@@ -159,17 +145,9 @@ impl Core {
     /// The vote for ourselves. Without a trustworthy database, or without a vote, it is one that nobody follows.
     pub(crate) fn own_vote(&self) -> Vote {
         if self.may_vote() {
-            Vote {
-                epoch: self.epochs.current,
-                zxid: self.log.last(),
-                leader: self.id(),
-            }
+            Vote { epoch: self.epochs.current, zxid: self.log.last(), leader: self.id() }
         } else {
-            Vote {
-                epoch: Epoch(0),
-                zxid: Zxid(-1),
-                leader: self.id(),
-            }
+            Vote { epoch: Epoch(0), zxid: Zxid(-1), leader: self.id() }
         }
     }
 
@@ -185,11 +163,7 @@ impl Core {
             (false, Membership::Voter) => PeerState::Following,
             (false, Membership::Observer) => PeerState::Observing,
         };
-        Notification {
-            state,
-            vote: self.vote,
-            round: self.round,
-        }
+        Notification { state, vote: self.vote, round: self.round }
     }
 
     /// Answers an election notification as a settled server: whoever looks is told, nobody is joined. An observer is
@@ -202,10 +176,7 @@ impl Core {
     ) {
         let looks = notification.state == PeerState::Looking;
         if looks && from != self.id() && self.membership() == Membership::Voter {
-            outputs.push(Output::Notify {
-                to: from,
-                notification: self.settled_notification(),
-            });
+            outputs.push(Output::Notify { to: from, notification: self.settled_notification() });
         }
     }
 
@@ -238,8 +209,5 @@ pub(crate) fn send(link: LinkId, message: Message, outputs: &mut Vec<Output>) {
 
 /// Shorthand for giving up a link.
 pub(crate) fn close(link: LinkId, why: impl Into<String>, outputs: &mut Vec<Output>) {
-    outputs.push(Output::Close {
-        link,
-        why: why.into(),
-    });
+    outputs.push(Output::Close { link, why: why.into() });
 }

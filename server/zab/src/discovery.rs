@@ -56,10 +56,7 @@ impl Discovery {
         if !ensemble.is_quorum(self.accepted.keys()) {
             return None;
         }
-        let voters = self
-            .accepted
-            .iter()
-            .filter(|(id, _)| ensemble.is_voter(**id));
+        let voters = self.accepted.iter().filter(|(id, _)| ensemble.is_voter(**id));
         voters.map(|(_, accepted)| accepted.next()).max()
     }
 

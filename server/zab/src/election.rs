@@ -55,11 +55,7 @@ impl Looking {
         outputs: &mut Vec<Output>,
     ) -> (Self, Option<Transition>) {
         // An observer takes part in whatever round the voters are in.
-        core.round = if core.membership() == Membership::Voter {
-            core.round + 1
-        } else {
-            0
-        };
+        core.round = if core.membership() == Membership::Voter { core.round + 1 } else { 0 };
         core.elections += 1;
         let initial = heir.unwrap_or_else(|| core.own_vote());
         let mut looking = Self {
@@ -79,8 +75,7 @@ impl Looking {
     }
 
     pub(crate) fn wake_at(&self) -> Millis {
-        self.finalize_at
-            .map_or(self.resend_at, |at| at.min(self.resend_at))
+        self.finalize_at.map_or(self.resend_at, |at| at.min(self.resend_at))
     }
 
     /// How long this election has taken.
@@ -212,12 +207,8 @@ impl Looking {
             other.vote.leader == notification.vote.leader
                 && other.vote.epoch == notification.vote.epoch
         };
-        let followers: Vec<ServerId> = self
-            .settled
-            .iter()
-            .filter(|(_, other)| agrees(other))
-            .map(|(id, _)| *id)
-            .collect();
+        let followers: Vec<ServerId> =
+            self.settled.iter().filter(|(_, other)| agrees(other)).map(|(id, _)| *id).collect();
         let leader = notification.vote.leader;
         if leader == core.id() {
             // They chose us in this very round and were quicker to see it.
@@ -226,11 +217,7 @@ impl Looking {
             }
             let with_us: Vec<ServerId> = followers
                 .into_iter()
-                .filter(|id| {
-                    self.settled
-                        .get(id)
-                        .is_some_and(|other| other.round == core.round)
-                })
+                .filter(|id| self.settled.get(id).is_some_and(|other| other.round == core.round))
                 .chain([leader])
                 .collect();
             if self.proposal.leader != leader || !core.config.ensemble.is_quorum(&with_us) {
@@ -270,15 +257,8 @@ impl Looking {
             self.finalize_at = None;
             return None;
         }
-        let unanimous = core
-            .config
-            .ensemble
-            .voters()
-            .iter()
-            .all(|voter| agree.contains(voter));
-        let finalize_at = *self
-            .finalize_at
-            .get_or_insert(now.plus(core.config.finalize_wait_ms));
+        let unanimous = core.config.ensemble.voters().iter().all(|voter| agree.contains(voter));
+        let finalize_at = *self.finalize_at.get_or_insert(now.plus(core.config.finalize_wait_ms));
         if !unanimous && now < finalize_at {
             return None;
         }
@@ -296,11 +276,7 @@ impl Looking {
     }
 
     fn notification(&self, core: &Core) -> Notification {
-        Notification {
-            state: PeerState::Looking,
-            vote: self.proposal,
-            round: core.round,
-        }
+        Notification { state: PeerState::Looking, vote: self.proposal, round: core.round }
     }
 
     /// Tells one server how we vote. An observer does not answer: voters answer it, and the two would never stop.
@@ -311,10 +287,7 @@ impl Looking {
     }
 
     fn notify(&self, core: &Core, to: ServerId, outputs: &mut Vec<Output>) {
-        outputs.push(Output::Notify {
-            to,
-            notification: self.notification(core),
-        });
+        outputs.push(Output::Notify { to, notification: self.notification(core) });
     }
 
     fn broadcast(&self, core: &Core, outputs: &mut Vec<Output>) {
@@ -342,11 +315,7 @@ impl Looking {
             Some(slot @ None) => *slot = Some(message),
             Some(Some(_)) => {
                 self.early_links.remove(&link);
-                close(
-                    link,
-                    "a learner must wait for LEADERINFO after its first packet",
-                    outputs,
-                );
+                close(link, "a learner must wait for LEADERINFO after its first packet", outputs);
             }
             None => {}
         }

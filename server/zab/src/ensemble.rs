@@ -37,20 +37,15 @@ impl Ensemble {
     #[must_use]
     pub fn new(members: impl IntoIterator<Item = (ServerId, Membership)>) -> Self {
         let members: BTreeMap<_, _> = members.into_iter().collect();
-        let voters: BTreeSet<_> = members
-            .iter()
-            .filter(|(_, m)| **m == Membership::Voter)
-            .map(|(id, _)| *id)
-            .collect();
+        let voters: BTreeSet<_> =
+            members.iter().filter(|(_, m)| **m == Membership::Voter).map(|(id, _)| *id).collect();
         assert!(!voters.is_empty(), "an ensemble needs at least one voter");
         Self { members, voters }
     }
 
     /// All members, in order of id.
     pub fn members(&self) -> impl Iterator<Item = (ServerId, Membership)> + '_ {
-        self.members
-            .iter()
-            .map(|(id, membership)| (*id, *membership))
+        self.members.iter().map(|(id, membership)| (*id, *membership))
     }
 
     /// The voters, in order of id.
@@ -74,10 +69,7 @@ impl Ensemble {
     /// Whether the voters among `ids` are a majority. Observers and strangers do not count (ZOOKEEPER-2959).
     #[must_use]
     pub fn is_quorum<'a>(&self, ids: impl IntoIterator<Item = &'a ServerId>) -> bool {
-        let distinct: BTreeSet<_> = ids
-            .into_iter()
-            .filter(|id| self.voters.contains(id))
-            .collect();
+        let distinct: BTreeSet<_> = ids.into_iter().filter(|id| self.voters.contains(id)).collect();
         distinct.len() >= self.majority_len()
     }
 }

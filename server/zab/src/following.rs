@@ -37,11 +37,7 @@ enum Stage {
     /// History arrives.
     Receiving { kept: VecDeque<Kept> },
     /// NEWLEADER is here, the history and the epoch are on their way to the disk.
-    Adopting {
-        save: SaveId,
-        kept: VecDeque<Kept>,
-        up_to_date: UpToDate,
-    },
+    Adopting { save: SaveId, kept: VecDeque<Kept>, up_to_date: UpToDate },
     /// NEWLEADER is acked.
     Adopted { kept: VecDeque<Kept> },
     /// Up to date. `acked` is the end of what needs no ack any more.
@@ -155,10 +151,7 @@ impl Following {
             self.link = core.next_link();
             self.dials += 1;
             self.stage = Stage::Dialing;
-            outputs.push(Output::Dial {
-                link: self.link,
-                leader: self.leader,
-            });
+            outputs.push(Output::Dial { link: self.link, leader: self.leader });
         }
         None
     }
@@ -198,9 +191,7 @@ impl Following {
         match self.stage {
             // The leader may not know yet that it is one.
             Stage::Dialing | Stage::AwaitingEpoch if self.dials < DIALS_MAX => {
-                self.stage = Stage::Pausing {
-                    until: now.plus(DIAL_PAUSE_MS),
-                };
+                self.stage = Stage::Pausing { until: now.plus(DIAL_PAUSE_MS) };
                 None
             }
             Stage::Pausing { .. } => None,
@@ -246,14 +237,7 @@ impl Following {
             Message::Ping { zxid, .. } => {
                 // Before the ACK of NEWLEADER a Java leader would take any other packet for a broken handshake.
                 if matches!(self.stage, Stage::Adopted { .. } | Stage::Broadcast { .. }) {
-                    send(
-                        self.link,
-                        Message::Ping {
-                            zxid,
-                            sessions: Bytes::new(),
-                        },
-                        outputs,
-                    );
+                    send(self.link, Message::Ping { zxid, sessions: Bytes::new() }, outputs);
                 }
                 Ok(())
             }
@@ -269,24 +253,15 @@ impl Following {
         }
         let accepted = core.epochs.accepted;
         if epoch < accepted {
-            return Err(format!(
-                "the leader's epoch {epoch} is below the promised {accepted}"
-            ));
+            return Err(format!("the leader's epoch {epoch} is below the promised {accepted}"));
         }
         if epoch > EPOCH_MAX {
             return Err(format!("the leader's epoch {epoch} is out of range"));
         }
         self.epoch = epoch;
         let (save, count_us) = if epoch > accepted {
-            let epochs = Epochs {
-                accepted: epoch,
-                ..core.epochs
-            };
-            let count_us = if core.trusted {
-                CountUs::Yes
-            } else {
-                CountUs::No
-            };
+            let epochs = Epochs { accepted: epoch, ..core.epochs };
+            let count_us = if core.trusted { CountUs::Yes } else { CountUs::No };
             (core.save_epochs(epochs, outputs), count_us)
         } else {
             (core.save_last(), CountUs::No)
@@ -300,9 +275,7 @@ impl Following {
         if !matches!(self.stage, Stage::AwaitingPlan) {
             return Err("DIFF, TRUNC or SNAP out of order".to_string());
         }
-        self.stage = Stage::Receiving {
-            kept: VecDeque::new(),
-        };
+        self.stage = Stage::Receiving { kept: VecDeque::new() };
         Ok(())
     }
 
@@ -324,9 +297,7 @@ impl Following {
         self.on_plan()?;
         let committed = core.log.committed();
         if to < committed || to.epoch() > self.epoch || to < Zxid::ZERO {
-            return Err(format!(
-                "SNAP of {to} while our log is committed to {committed}"
-            ));
+            return Err(format!("SNAP of {to} while our log is committed to {committed}"));
         }
         core.log.install(to, outputs);
         Ok(())
@@ -346,10 +317,8 @@ impl Following {
             Stage::Broadcast { .. } => None,
             _ => return Err("PROPOSAL out of order".to_string()),
         };
-        let end = kept
-            .as_ref()
-            .and_then(|kept| kept.back())
-            .map_or(core.log.last(), |last| last.zxid);
+        let end =
+            kept.as_ref().and_then(|kept| kept.back()).map_or(core.log.last(), |last| last.zxid);
         if zxid <= end {
             // We have it: a leader starts forwarding at or below the target of its SNAP.
             return Ok(());
@@ -358,11 +327,7 @@ impl Following {
             return Err(format!("PROPOSAL {zxid} after {end}: a gap"));
         }
         match kept {
-            Some(kept) => kept.push_back(Kept {
-                zxid,
-                payload,
-                committed: false,
-            }),
+            Some(kept) => kept.push_back(Kept { zxid, payload, committed: false }),
             None => core.log.append(zxid, payload, outputs),
         }
         Ok(())
@@ -415,22 +380,12 @@ impl Following {
             return Err("NEWLEADER out of order".to_string());
         };
         if epoch != self.epoch {
-            return Err(format!(
-                "NEWLEADER of epoch {epoch} after LEADERINFO of {}",
-                self.epoch
-            ));
+            return Err(format!("NEWLEADER of epoch {epoch} after LEADERINFO of {}", self.epoch));
         }
         let kept = std::mem::take(kept);
-        let epochs = Epochs {
-            current: epoch,
-            ..core.epochs
-        };
+        let epochs = Epochs { current: epoch, ..core.epochs };
         let save = core.save_epochs(epochs, outputs);
-        self.stage = Stage::Adopting {
-            save,
-            kept,
-            up_to_date: UpToDate::Awaited,
-        };
+        self.stage = Stage::Adopting { save, kept, up_to_date: UpToDate::Awaited };
         Ok(())
     }
 
@@ -454,26 +409,15 @@ impl Following {
         match &mut self.stage {
             Stage::Promising { save, count_us } if core.is_saved(*save) => {
                 let current = (*count_us == CountUs::Yes).then_some(core.epochs.current);
-                let message = Message::AckEpoch {
-                    current,
-                    last: core.log.last(),
-                };
+                let message = Message::AckEpoch { current, last: core.log.last() };
                 self.stage = Stage::AwaitingPlan;
                 send(self.link, message, outputs);
             }
-            Stage::Adopting {
-                save,
-                kept,
-                up_to_date,
-            } if core.is_saved(*save) && core.log.is_settled() => {
+            Stage::Adopting { save, kept, up_to_date }
+                if core.is_saved(*save) && core.log.is_settled() =>
+            {
                 core.trusted = true;
-                send(
-                    self.link,
-                    Message::Ack {
-                        zxid: self.epoch.start(),
-                    },
-                    outputs,
-                );
+                send(self.link, Message::Ack { zxid: self.epoch.start() }, outputs);
                 let kept = std::mem::take(kept);
                 if *up_to_date == UpToDate::Came {
                     self.serve(core, kept, outputs);
@@ -500,13 +444,7 @@ impl Following {
 
     /// UPTODATE: what we adopted is committed, what we kept aside goes to the log.
     fn serve(&mut self, core: &mut Core, kept: VecDeque<Kept>, outputs: &mut Vec<Output>) {
-        send(
-            self.link,
-            Message::Ack {
-                zxid: self.epoch.start(),
-            },
-            outputs,
-        );
+        send(self.link, Message::Ack { zxid: self.epoch.start() }, outputs);
         let adopted = core.log.last();
         core.log.commit(adopted);
         core.log.deliver_committed(outputs);
@@ -520,12 +458,7 @@ impl Following {
             },
             outputs,
         );
-        for Kept {
-            zxid,
-            payload,
-            committed,
-        } in kept
-        {
+        for Kept { zxid, payload, committed } in kept {
             core.log.append(zxid, payload, outputs);
             if committed {
                 core.log.commit(zxid);

@@ -71,10 +71,7 @@ impl Leading {
             stage: Stage::Gathering,
             stage_since: now,
             epoch: Epoch(0),
-            summary: StateSummary {
-                current: core.epochs.current,
-                last: core.log.last(),
-            },
+            summary: StateSummary { current: core.epochs.current, last: core.log.last() },
             beat_at: now.plus(half_tick_ms(core)),
             beats: 0,
             ends: VecDeque::new(),
@@ -132,10 +129,7 @@ impl Leading {
         for voter in core.config.ensemble.voters() {
             if *voter != core.id() && !self.learners.contains(*voter) {
                 let notification = core.settled_notification();
-                outputs.push(Output::Notify {
-                    to: *voter,
-                    notification,
-                });
+                outputs.push(Output::Notify { to: *voter, notification });
             }
         }
     }
@@ -184,22 +178,14 @@ impl Leading {
         message: Message,
         outputs: &mut Vec<Output>,
     ) -> Step {
-        let Message::LearnerInfo {
-            id,
-            membership,
-            accepted,
-            config_version,
-        } = message
-        else {
+        let Message::LearnerInfo { id, membership, accepted, config_version } = message else {
             return Err("the first packet must be FOLLOWERINFO or OBSERVERINFO".to_string());
         };
         if id == core.id() {
             return Err(format!("a learner claims our own id {id}"));
         }
         if accepted >= EPOCH_MAX {
-            return Err(format!(
-                "the accepted epoch {accepted} of learner {id} is out of range"
-            ));
+            return Err(format!("the accepted epoch {accepted} of learner {id} is out of range"));
         }
         if config_version > core.config.config_version {
             return Err(format!(
@@ -212,16 +198,10 @@ impl Leading {
         if self.stage != Stage::Gathering && accepted > self.epoch {
             if voter {
                 // It can never follow this epoch. A new one lets it in; without that, the ensemble is one short.
-                close(
-                    link,
-                    format!("promised to epoch {accepted}, beyond ours"),
-                    outputs,
-                );
+                close(link, format!("promised to epoch {accepted}, beyond ours"), outputs);
                 return Ok(Some(Transition::Look));
             }
-            return Err(format!(
-                "learner {id} promised to epoch {accepted}, beyond ours"
-            ));
+            return Err(format!("learner {id} promised to epoch {accepted}, beyond ours"));
         }
         self.learners.add(progress, outputs);
         match self.stage {
@@ -236,11 +216,7 @@ impl Leading {
     fn send_leader_info(&mut self, now: Millis, outputs: &mut Vec<Output>) {
         for progress in self.learners.iter_mut() {
             if progress.stage == progress::Stage::Informed {
-                send(
-                    progress.link,
-                    Message::LeaderInfo { epoch: self.epoch },
-                    outputs,
-                );
+                send(progress.link, Message::LeaderInfo { epoch: self.epoch }, outputs);
                 progress.enter(progress::Stage::Promising, now);
             }
         }
@@ -347,10 +323,7 @@ impl Leading {
                 Stage::AwaitingPromises
                     if self.discovery.is_acknowledged(&core.config.ensemble) =>
                 {
-                    let epochs = Epochs {
-                        current: self.epoch,
-                        ..core.epochs
-                    };
+                    let epochs = Epochs { current: self.epoch, ..core.epochs };
                     let save = core.save_epochs(epochs, outputs);
                     self.enter(Stage::Settling { save }, now);
                 }
@@ -383,13 +356,7 @@ impl Leading {
     fn try_promise(&mut self, core: &mut Core, now: Millis, outputs: &mut Vec<Output>) {
         if let Some(epoch) = self.discovery.new_epoch(&core.config.ensemble) {
             self.epoch = epoch;
-            let save = core.save_epochs(
-                Epochs {
-                    accepted: epoch,
-                    ..core.epochs
-                },
-                outputs,
-            );
+            let save = core.save_epochs(Epochs { accepted: epoch, ..core.epochs }, outputs);
             self.enter(Stage::Promising { save }, now);
         }
     }
@@ -431,19 +398,10 @@ impl Leading {
         if committed < core.log.last() {
             let acked = self.learners.quorum_acked(core, core.log.durable());
             let mut end = committed;
-            for entry in core
-                .log
-                .entries_after(committed)
-                .take_while(|e| e.zxid <= acked)
-            {
-                assert!(
-                    entry.zxid.follows(end),
-                    "commit of {} after {end}",
-                    entry.zxid
-                );
+            for entry in core.log.entries_after(committed).take_while(|e| e.zxid <= acked) {
+                assert!(entry.zxid.follows(end), "commit of {} after {end}", entry.zxid);
                 end = entry.zxid;
-                self.learners
-                    .send_commit(entry.zxid, &entry.payload, outputs);
+                self.learners.send_commit(entry.zxid, &entry.payload, outputs);
             }
             core.log.commit(end);
         }
@@ -456,11 +414,7 @@ impl Leading {
             return None;
         }
         let last = core.log.last();
-        let counter = if last.epoch() == self.epoch {
-            last.counter()
-        } else {
-            0
-        };
+        let counter = if last.epoch() == self.epoch { last.counter() } else { 0 };
         (counter < COUNTER_MAX).then(|| Zxid::new(self.epoch, counter + 1))
     }
 
@@ -471,9 +425,7 @@ impl Leading {
         payload: Bytes,
         outputs: &mut Vec<Output>,
     ) -> Zxid {
-        let zxid = self
-            .next_zxid(core)
-            .expect("only a leader in broadcast proposes");
+        let zxid = self.next_zxid(core).expect("only a leader in broadcast proposes");
         self.learners.send_proposal(zxid, &payload, outputs);
         core.log.append(zxid, payload, outputs);
         zxid
@@ -484,8 +436,7 @@ impl Leading {
         if self.stage != Stage::Broadcast {
             return false;
         }
-        self.leaving
-            .get_or_insert(now.plus(core.config.sync_limit_ms()));
+        self.leaving.get_or_insert(now.plus(core.config.sync_limit_ms()));
         true
     }
 
@@ -501,11 +452,7 @@ impl Leading {
             && (done || now >= until)
         {
             if let Some(heir) = self.learners.heir(core) {
-                let vote = Vote {
-                    epoch: self.epoch,
-                    zxid: heir.acked,
-                    leader: heir.id,
-                };
+                let vote = Vote { epoch: self.epoch, zxid: heir.acked, leader: heir.id };
                 return Some(Transition::HandOver(vote));
             }
             self.leaving = None;
@@ -644,12 +591,5 @@ fn send_history(
             send(link, Message::Propose { zxid, payload }, outputs);
         }
     }
-    send(
-        link,
-        Message::NewLeader {
-            epoch,
-            config: core.config.config_text.clone(),
-        },
-        outputs,
-    );
+    send(link, Message::NewLeader { epoch, config: core.config.config_text.clone() }, outputs);
 }

@@ -35,11 +35,7 @@ impl Learners {
 
     /// Adds a learner; an older link of the same learner is superseded.
     pub(crate) fn add(&mut self, progress: Progress, outputs: &mut Vec<Output>) {
-        self.drop_learner(
-            progress.id,
-            "superseded by a newer link of this learner",
-            outputs,
-        );
+        self.drop_learner(progress.id, "superseded by a newer link of this learner", outputs);
         self.by_link.insert(progress.link, progress.id);
         self.by_id.insert(progress.id, progress);
     }
@@ -103,23 +99,14 @@ impl Learners {
 
     /// Whether the synced voters and, if `own` says so, we ourselves are a majority.
     pub(crate) fn is_synced_quorum(&self, core: &Core, own: bool) -> bool {
-        let synced = self
-            .by_id
-            .values()
-            .filter(|p| p.is_synced() && counts(core, p));
-        let ids: Vec<_> = synced
-            .map(|p| p.id)
-            .chain(own.then_some(core.id()))
-            .collect();
+        let synced = self.by_id.values().filter(|p| p.is_synced() && counts(core, p));
+        let ids: Vec<_> = synced.map(|p| p.id).chain(own.then_some(core.id())).collect();
         core.config.ensemble.is_quorum(&ids)
     }
 
     /// The newest zxid that a majority of voters has on disk, `own` being ours.
     pub(crate) fn quorum_acked(&self, core: &Core, own: Zxid) -> Zxid {
-        let synced = self
-            .by_id
-            .values()
-            .filter(|p| p.is_synced() && counts(core, p));
+        let synced = self.by_id.values().filter(|p| p.is_synced() && counts(core, p));
         let mut acked: Vec<Zxid> = synced.map(|p| p.acked).chain([own]).collect();
         acked_by_majority(&core.config.ensemble, &mut acked)
     }
@@ -128,14 +115,7 @@ impl Learners {
     pub(crate) fn send_proposal(&self, zxid: Zxid, payload: &Bytes, outputs: &mut Vec<Output>) {
         for progress in self.by_id.values().filter(|p| p.is_forwarding()) {
             if progress.membership == Membership::Voter {
-                send(
-                    progress.link,
-                    Message::Propose {
-                        zxid,
-                        payload: payload.clone(),
-                    },
-                    outputs,
-                );
+                send(progress.link, Message::Propose { zxid, payload: payload.clone() }, outputs);
             }
         }
     }
@@ -145,10 +125,7 @@ impl Learners {
         for progress in self.by_id.values().filter(|p| p.is_forwarding()) {
             let message = match progress.membership {
                 Membership::Voter => Message::Commit { zxid },
-                Membership::Observer => Message::Inform {
-                    zxid,
-                    payload: payload.clone(),
-                },
+                Membership::Observer => Message::Inform { zxid, payload: payload.clone() },
             };
             send(progress.link, message, outputs);
         }
@@ -157,23 +134,13 @@ impl Learners {
     /// Pings everyone that has its history.
     pub(crate) fn send_pings(&self, zxid: Zxid, outputs: &mut Vec<Output>) {
         for progress in self.by_id.values().filter(|p| p.is_forwarding()) {
-            send(
-                progress.link,
-                Message::Ping {
-                    zxid,
-                    sessions: Bytes::new(),
-                },
-                outputs,
-            );
+            send(progress.link, Message::Ping { zxid, sessions: Bytes::new() }, outputs);
         }
     }
 
     /// The synced voter with the longest log, the highest id among equals: the one all would vote for.
     pub(crate) fn heir(&self, core: &Core) -> Option<&Progress> {
-        let synced = self
-            .by_id
-            .values()
-            .filter(|p| p.is_synced() && counts(core, p));
+        let synced = self.by_id.values().filter(|p| p.is_synced() && counts(core, p));
         synced.max_by_key(|p| (p.acked, p.id))
     }
 
@@ -196,10 +163,7 @@ pub(crate) fn counts(core: &Core, progress: &Progress) -> bool {
 /// The newest zxid that a majority has, given what each voter heard of has; the order of `acked` is lost.
 pub(crate) fn acked_by_majority(ensemble: &Ensemble, acked: &mut [Zxid]) -> Zxid {
     acked.sort_unstable_by(|a, b| b.cmp(a));
-    acked
-        .get(ensemble.majority_len() - 1)
-        .copied()
-        .unwrap_or(Zxid::ZERO)
+    acked.get(ensemble.majority_len() - 1).copied().unwrap_or(Zxid::ZERO)
 }
 
 #[cfg(test)]

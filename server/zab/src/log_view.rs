@@ -50,11 +50,7 @@ impl LogView {
         let mut entries_bytes = 0;
         for (zxid, payload) in recovered.recent {
             entries_bytes += payload.len();
-            entries.push_back(Entry {
-                zxid,
-                payload,
-                append: AppendId(0),
-            });
+            entries.push_back(Entry { zxid, payload, append: AppendId(0) });
         }
         let base = match entries.front() {
             None => Some(recovered.last),
@@ -62,17 +58,10 @@ impl LogView {
             Some(first) => (first.zxid.counter() > 1).then(|| Zxid(first.zxid.0 - 1)),
         };
         for (before, after) in entries.iter().zip(entries.iter().skip(1)) {
-            assert!(
-                after.zxid.follows(before.zxid),
-                "recovered log: a gap after {}",
-                before.zxid
-            );
+            assert!(after.zxid.follows(before.zxid), "recovered log: a gap after {}", before.zxid);
         }
         let end = entries.back().map_or(recovered.last, |entry| entry.zxid);
-        assert_eq!(
-            end, recovered.last,
-            "recovered entries must reach the end of the log"
-        );
+        assert_eq!(end, recovered.last, "recovered entries must reach the end of the log");
         Self {
             base,
             entries,
@@ -120,9 +109,7 @@ impl LogView {
 
     /// The first entry of the window after `after`.
     pub(crate) fn first_after(&self, after: Zxid) -> Option<Zxid> {
-        self.entries
-            .get(self.position_after(after))
-            .map(|entry| entry.zxid)
+        self.entries.get(self.position_after(after)).map(|entry| entry.zxid)
     }
 
     /// The newest zxid at or before `zxid` that is known to be in this log.
@@ -140,25 +127,13 @@ impl LogView {
 
     /// Appends a transaction: to the window and, by an output, to the disk.
     pub(crate) fn append(&mut self, zxid: Zxid, payload: Bytes, outputs: &mut Vec<Output>) {
-        assert!(
-            zxid.follows(self.last),
-            "append of {zxid} after {}: a gap",
-            self.last
-        );
+        assert!(zxid.follows(self.last), "append of {zxid} after {}: a gap", self.last);
         self.append_last = AppendId(self.append_last.0 + 1);
         self.last = zxid;
         self.entries_bytes += payload.len();
         let append = self.append_last;
-        self.entries.push_back(Entry {
-            zxid,
-            payload: payload.clone(),
-            append,
-        });
-        outputs.push(Output::Append {
-            append,
-            zxid,
-            payload,
-        });
+        self.entries.push_back(Entry { zxid, payload: payload.clone(), append });
+        outputs.push(Output::Append { append, zxid, payload });
         self.trim();
     }
 
@@ -175,10 +150,7 @@ impl LogView {
         }
         self.append_durable = append;
         let end = self.entries.partition_point(|entry| entry.append <= append);
-        if let Some(entry) = end
-            .checked_sub(1)
-            .and_then(|position| self.entries.get(position))
-        {
+        if let Some(entry) = end.checked_sub(1).and_then(|position| self.entries.get(position)) {
             self.durable = self.durable.max(entry.zxid);
         }
         self.check_order();
@@ -186,11 +158,7 @@ impl LogView {
 
     /// Everything up to `zxid` is committed.
     pub(crate) fn commit(&mut self, zxid: Zxid) {
-        assert!(
-            zxid <= self.last,
-            "commit of {zxid} beyond the log's end {}",
-            self.last
-        );
+        assert!(zxid <= self.last, "commit of {zxid} beyond the log's end {}", self.last);
         self.committed = self.committed.max(zxid);
     }
 
@@ -201,11 +169,7 @@ impl LogView {
         }
         let limit = limit.min(self.durable);
         let mut position = self.position_after(self.delivered);
-        while let Some(entry) = self
-            .entries
-            .get(position)
-            .filter(|entry| entry.zxid <= limit)
-        {
+        while let Some(entry) = self.entries.get(position).filter(|entry| entry.zxid <= limit) {
             assert!(
                 entry.zxid.follows(self.delivered),
                 "delivery of {} after {}: a gap",
@@ -213,10 +177,7 @@ impl LogView {
                 self.delivered
             );
             self.delivered = entry.zxid;
-            outputs.push(Output::Deliver {
-                zxid: entry.zxid,
-                payload: entry.payload.clone(),
-            });
+            outputs.push(Output::Deliver { zxid: entry.zxid, payload: entry.payload.clone() });
             position += 1;
         }
         self.check_order();
@@ -232,16 +193,8 @@ impl LogView {
 
     /// Cuts everything after `after`.
     pub(crate) fn truncate(&mut self, after: Zxid, outputs: &mut Vec<Output>) {
-        assert!(
-            after < self.last,
-            "truncation to {after}, not before the end {}",
-            self.last
-        );
-        assert!(
-            self.committed <= after,
-            "truncation to {after} cuts committed {}",
-            self.committed
-        );
+        assert!(after < self.last, "truncation to {after}, not before the end {}", self.last);
+        assert!(self.committed <= after, "truncation to {after} cuts committed {}", self.committed);
         let keep = self.position_after(after);
         for entry in self.entries.drain(keep..) {
             self.entries_bytes -= entry.payload.len();
@@ -261,11 +214,7 @@ impl LogView {
 
     /// Replaces everything by a snapshot that stands for `zxid`.
     pub(crate) fn install(&mut self, zxid: Zxid, outputs: &mut Vec<Output>) {
-        assert!(
-            self.committed <= zxid,
-            "snapshot of {zxid} lacks committed {}",
-            self.committed
-        );
+        assert!(self.committed <= zxid, "snapshot of {zxid} lacks committed {}", self.committed);
         self.entries.clear();
         self.entries_bytes = 0;
         self.base = Some(zxid);
@@ -279,10 +228,7 @@ impl LogView {
 
     /// A truncation or installation is done.
     pub(crate) fn on_restored(&mut self) {
-        assert!(
-            self.restores_pending > 0,
-            "a restore was reported that nobody asked for"
-        );
+        assert!(self.restores_pending > 0, "a restore was reported that nobody asked for");
         self.restores_pending -= 1;
     }
 
@@ -321,13 +267,7 @@ mod tests {
     }
 
     fn view(bytes_max: usize) -> LogView {
-        LogView::new(
-            Recovered {
-                trusted: true,
-                ..Recovered::default()
-            },
-            bytes_max,
-        )
+        LogView::new(Recovered { trusted: true, ..Recovered::default() }, bytes_max)
     }
 
     #[test]

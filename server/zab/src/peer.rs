@@ -42,10 +42,7 @@ impl Peer {
     ) -> Self {
         let mut core = Core::new(config, recovered);
         let (looking, transition) = Looking::start(&mut core, None, now, outputs);
-        let mut peer = Self {
-            core,
-            role: Role::Looking(looking),
-        };
+        let mut peer = Self { core, role: Role::Looking(looking) };
         peer.follow(transition, now, outputs);
         peer
     }
@@ -58,10 +55,7 @@ impl Peer {
         core.log.commit(core.log.last());
         let epoch = core.log.last().epoch();
         core.become_standing(Standing::Leading { epoch }, outputs);
-        Self {
-            core,
-            role: Role::Standalone,
-        }
+        Self { core, role: Role::Standalone }
     }
 
     /// Takes one input and says what must be done about it. Total, synchronous, never fails.

@@ -84,11 +84,8 @@ impl Progress {
 
     /// Takes the ACK of proposal `zxid` in `epoch`, whose log ends at `last`. ACKs come one by one and in order.
     pub(crate) fn on_ack(&mut self, zxid: Zxid, epoch: Epoch, last: Zxid) -> AckVerdict {
-        let expected = if self.acked.epoch() == epoch {
-            self.acked.next()
-        } else {
-            Zxid::new(epoch, 1)
-        };
+        let expected =
+            if self.acked.epoch() == epoch { self.acked.next() } else { Zxid::new(epoch, 1) };
         if zxid <= self.acked || zxid > last {
             AckVerdict::Ignored
         } else if zxid == expected {

@@ -35,9 +35,7 @@ pub(crate) enum SyncPlan {
 /// - Else SNAP.
 pub(crate) fn plan_sync(log: &LogView, committed: Zxid, learner_last: Zxid) -> SyncPlan {
     if learner_last == committed {
-        return SyncPlan::Diff {
-            after: learner_last,
-        };
+        return SyncPlan::Diff { after: learner_last };
     }
     let Some(common) = log.newest_up_to(learner_last.min(committed)) else {
         return SyncPlan::Snap;

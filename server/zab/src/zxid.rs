@@ -37,11 +37,7 @@ impl Epoch {
     /// The epoch after this one.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(
-            self.0
-                .checked_add(1)
-                .expect("fewer than 2^32 leaders in the life of an ensemble"),
-        )
+        Self(self.0.checked_add(1).expect("fewer than 2^32 leaders in the life of an ensemble"))
     }
 }
 

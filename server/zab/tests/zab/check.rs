@@ -9,22 +9,22 @@ use crate::disk::History;
 
 /// The history of the world as an outside observer knows it.
 #[derive(Debug, Default)]
-pub struct Ghost {
+pub(crate) struct Ghost {
     /// Every transaction that any serving peer delivered, in order.
-    pub committed: History,
+    pub(crate) committed: History,
     leaders: BTreeMap<Epoch, ServerId>,
 }
 
 impl Ghost {
     /// Leadership2: an epoch never has two established leaders.
-    pub fn on_leader(&mut self, id: ServerId, epoch: Epoch) {
+    pub(crate) fn on_leader(&mut self, id: ServerId, epoch: Epoch) {
         let first = *self.leaders.entry(epoch).or_insert(id);
         assert_eq!(first, id, "two leaders of epoch {epoch}");
     }
 
     /// PrefixConsistency: what a serving peer's state machine holds is what the others hold. `copies` counts the disks
     /// that hold a zxid, `majority` of which make it durable.
-    pub fn on_served(
+    pub(crate) fn on_served(
         &mut self,
         id: ServerId,
         state: &[(Zxid, Bytes)],
@@ -32,10 +32,8 @@ impl Ghost {
         majority: usize,
     ) {
         // Only the end can be new or wrong: the rest was checked when it was the end.
-        for (position, entry) in state
-            .iter()
-            .enumerate()
-            .skip(self.committed.len().min(state.len().saturating_sub(1)))
+        for (position, entry) in
+            state.iter().enumerate().skip(self.committed.len().min(state.len().saturating_sub(1)))
         {
             match self.committed.get(position) {
                 Some(known) => assert_eq!(known, entry, "s{id} delivered another transaction"),
@@ -53,7 +51,7 @@ impl Ghost {
     }
 
     /// As `on_served`, for a peer that begins to serve: all of it is compared.
-    pub fn on_began_to_serve(
+    pub(crate) fn on_began_to_serve(
         &mut self,
         id: ServerId,
         state: &[(Zxid, Bytes)],
@@ -68,7 +66,7 @@ impl Ghost {
 
     /// CommittedLogDurability: a truncation never takes a committed transaction below a majority. (A learner may lose
     /// a copy that was not counted: the leader planned the cut before the others committed it.)
-    pub fn on_truncate(
+    pub(crate) fn on_truncate(
         &self,
         id: ServerId,
         history: &[(Zxid, Bytes)],
@@ -78,10 +76,7 @@ impl Ghost {
     ) {
         for (zxid, _) in history.iter().filter(|(zxid, _)| *zxid > after) {
             let committed = self.committed.iter().any(|(known, _)| known == zxid);
-            assert!(
-                !committed || copies(*zxid) > majority,
-                "s{id} cuts committed {zxid}"
-            );
+            assert!(!committed || copies(*zxid) > majority, "s{id} cuts committed {zxid}");
         }
     }
 }

@@ -14,12 +14,14 @@ use crate::trace;
 
 /// One server: its process, if it runs, and its disk.
 #[derive(Debug)]
-pub struct Server {
-    pub config: Config,
-    pub peer: Option<Peer>,
-    pub disk: Disk,
+pub(crate) struct Server {
+    pub(crate) config: Config,
+    pub(crate) peer: Option<Peer>,
+    /// Played by the script: accepts links, and what it is sent is only traced.
+    pub(crate) fake: bool,
+    pub(crate) disk: Disk,
     /// The state machine: all that was applied.
-    pub state: History,
+    pub(crate) state: History,
     standing: Standing,
     /// The tree that came with the last SNAP.
     tree: History,
@@ -29,11 +31,11 @@ pub struct Server {
 }
 
 /// One end of a connection.
-pub type End = (ServerId, LinkId);
+pub(crate) type End = (ServerId, LinkId);
 
 /// What travels over a connection.
 #[derive(Clone, Debug)]
-pub enum Packet {
+pub(crate) enum Packet {
     Message(Message),
     /// SNAP with its tree.
     Snap(Message, History),
@@ -43,7 +45,7 @@ pub enum Packet {
 
 /// Something that can happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     Notification(ServerId, ServerId),
     Dial(usize),
     Packet(End),
@@ -52,15 +54,15 @@ pub enum Event {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Cluster {
-    pub now: Millis,
-    pub servers: BTreeMap<ServerId, Server>,
-    pub ghost: Ghost,
-    pub trace: Vec<String>,
-    pub show_notifications: bool,
-    pub show_pings: bool,
+pub(crate) struct Cluster {
+    pub(crate) now: Millis,
+    pub(crate) servers: BTreeMap<ServerId, Server>,
+    pub(crate) ghost: Ghost,
+    pub(crate) trace: Vec<String>,
+    pub(crate) show_notifications: bool,
+    pub(crate) show_pings: bool,
     /// Print the trace as it grows: how a failed seed is looked at.
-    pub live: bool,
+    pub(crate) live: bool,
     notifications: BTreeMap<(ServerId, ServerId), VecDeque<Notification>>,
     dials: Vec<(End, ServerId)>,
     /// Which end talks to which.
@@ -77,13 +79,9 @@ fn pair(a: ServerId, b: ServerId) -> (ServerId, ServerId) {
 
 impl Cluster {
     /// Servers 1.. of which the first are voters, the rest observers; none is started.
-    pub fn new(voters: u64, observers: u64, edit: impl Fn(&mut Config)) -> Self {
+    pub(crate) fn new(voters: u64, observers: u64, edit: impl Fn(&mut Config)) -> Self {
         let members = (1..=voters + observers).map(|id| {
-            let membership = if id <= voters {
-                Membership::Voter
-            } else {
-                Membership::Observer
-            };
+            let membership = if id <= voters { Membership::Voter } else { Membership::Observer };
             (ServerId(id), membership)
         });
         let ensemble = Ensemble::new(members);
@@ -104,10 +102,8 @@ impl Cluster {
             let server = Server {
                 config,
                 peer: None,
-                disk: Disk {
-                    trusted: true,
-                    ..Disk::default()
-                },
+                fake: false,
+                disk: Disk { trusted: true, ..Disk::default() },
                 state: History::new(),
                 standing: Standing::Looking,
                 tree: History::new(),
@@ -119,14 +115,12 @@ impl Cluster {
         cluster
     }
 
-    pub fn server(&mut self, id: ServerId) -> &mut Server {
-        self.servers
-            .get_mut(&id)
-            .unwrap_or_else(|| panic!("there is no s{id}"))
+    pub(crate) fn server(&mut self, id: ServerId) -> &mut Server {
+        self.servers.get_mut(&id).unwrap_or_else(|| panic!("there is no s{id}"))
     }
 
     /// Starts a server on what its disk holds.
-    pub fn start(&mut self, id: ServerId, standalone: bool) {
+    pub(crate) fn start(&mut self, id: ServerId, standalone: bool) {
         let now = self.now;
         let server = self.server(id);
         assert!(server.peer.is_none(), "s{id} runs already");
@@ -145,7 +139,7 @@ impl Cluster {
     }
 
     /// Ends a server's process; of what was not durable, the first `survives` operations are.
-    pub fn crash(&mut self, id: ServerId, survives: usize) {
+    pub(crate) fn crash(&mut self, id: ServerId, survives: usize) {
         let server = self.server(id);
         for _ in 0..survives {
             server.disk.sync_one();
@@ -154,22 +148,16 @@ impl Cluster {
         server.peer = None;
         server.state.clear();
         server.standing = Standing::Looking;
-        self.notifications
-            .retain(|(from, to), _| *from != id && *to != id);
+        self.notifications.retain(|(from, to), _| *from != id && *to != id);
         self.dials.retain(|((dialer, _), _)| *dialer != id);
-        let ends: Vec<End> = self
-            .far_ends
-            .keys()
-            .copied()
-            .filter(|end| end.0 == id)
-            .collect();
+        let ends: Vec<End> = self.far_ends.keys().copied().filter(|end| end.0 == id).collect();
         for end in ends {
             self.hang_up(end);
         }
     }
 
     /// Runs one input and carries out what comes of it.
-    pub fn handle(&mut self, id: ServerId, input: Input) {
+    pub(crate) fn handle(&mut self, id: ServerId, input: Input) {
         let now = self.now;
         let Some(peer) = self.server(id).peer.as_mut() else {
             return;
@@ -180,7 +168,7 @@ impl Cluster {
     }
 
     /// Proposes on a leader.
-    pub fn propose(&mut self, id: ServerId, payload: Bytes) -> Option<zab::Zxid> {
+    pub(crate) fn propose(&mut self, id: ServerId, payload: Bytes) -> Option<zab::Zxid> {
         let now = self.now;
         let peer = self.server(id).peer.as_mut()?;
         let expected = peer.next_zxid()?;
@@ -197,28 +185,14 @@ impl Cluster {
             match output {
                 Output::Notify { to, notification } => {
                     if !self.cuts.contains(&pair(id, to)) {
-                        self.notifications
-                            .entry((id, to))
-                            .or_default()
-                            .push_back(notification);
+                        self.notifications.entry((id, to)).or_default().push_back(notification);
                     }
                 }
                 Output::Dial { link, leader } => self.dials.push(((id, link), leader)),
                 Output::Send { link, message } => self.send(id, link, message),
                 Output::Close { link, .. } => self.hang_up((id, link)),
-                Output::Append {
-                    append,
-                    zxid,
-                    payload,
-                } => {
-                    self.store(
-                        id,
-                        Operation::Append {
-                            append,
-                            zxid,
-                            payload,
-                        },
-                    );
+                Output::Append { append, zxid, payload } => {
+                    self.store(id, Operation::Append { append, zxid, payload });
                 }
                 Output::SaveEpochs { epochs } => self.store(id, Operation::SaveEpochs { epochs }),
                 Output::Truncate { after } => {
@@ -244,10 +218,7 @@ impl Cluster {
     fn note(&mut self, id: ServerId, output: &Output) {
         let shown = match output {
             Output::Notify { .. } => self.show_notifications,
-            Output::Send {
-                message: Message::Ping { .. },
-                ..
-            } => self.show_pings,
+            Output::Send { message: Message::Ping { .. }, .. } => self.show_pings,
             _ => true,
         };
         if shown {
@@ -292,14 +263,8 @@ impl Cluster {
 
     fn deliver(&mut self, id: ServerId, zxid: zab::Zxid, payload: Bytes) {
         let server = self.server(id);
-        assert_eq!(
-            server.restoring, 0,
-            "s{id} delivers {zxid} into a tree that is being rebuilt"
-        );
-        let last = server
-            .state
-            .last()
-            .map_or(zab::Zxid::ZERO, |(zxid, _)| *zxid);
+        assert_eq!(server.restoring, 0, "s{id} delivers {zxid} into a tree that is being rebuilt");
+        let last = server.state.last().map_or(zab::Zxid::ZERO, |(zxid, _)| *zxid);
         assert!(zxid.follows(last), "s{id} delivers {zxid} after {last}");
         server.state.push((zxid, payload));
         if server.standing != Standing::Looking {
@@ -315,8 +280,7 @@ impl Cluster {
         if standing != Standing::Looking {
             let (server, majority) = (&self.servers[&id], self.majority());
             let copies = |zxid| copies(&self.servers, zxid);
-            self.ghost
-                .on_began_to_serve(id, &server.state, copies, majority);
+            self.ghost.on_began_to_serve(id, &server.state, copies, majority);
         }
     }
 
@@ -326,16 +290,17 @@ impl Cluster {
         self.ghost.on_served(id, &server.state, copies, majority);
     }
 
+    /// How many disks must hold what is served. What a server played by the script holds nobody knows.
     fn majority(&self) -> usize {
-        let (_, server) = self
-            .servers
-            .first_key_value()
-            .expect("a cluster has servers");
+        if self.servers.values().any(|server| server.fake) {
+            return 0;
+        }
+        let (_, server) = self.servers.first_key_value().expect("a cluster has servers");
         server.config.ensemble.majority_len()
     }
 
     /// All that can happen next, in a fixed order.
-    pub fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<Event> {
         let mut events = Vec::new();
         for ((from, to), queue) in &self.notifications {
             if !queue.is_empty() && !self.cuts.contains(&pair(*from, *to)) {
@@ -344,10 +309,8 @@ impl Cluster {
         }
         events.extend((0..self.dials.len()).map(Event::Dial));
         for (end, queue) in &self.packets {
-            let cut = self
-                .far_ends
-                .get(end)
-                .is_some_and(|far| self.cuts.contains(&pair(end.0, far.0)));
+            let cut =
+                self.far_ends.get(end).is_some_and(|far| self.cuts.contains(&pair(end.0, far.0)));
             if !queue.is_empty() && !cut {
                 events.push(Event::Packet(*end));
             }
@@ -361,7 +324,7 @@ impl Cluster {
     }
 
     /// Makes one of `events` happen.
-    pub fn happen(&mut self, event: Event) {
+    pub(crate) fn happen(&mut self, event: Event) {
         match event {
             Event::Notification(from, to) => {
                 let queue = self.notifications.entry((from, to)).or_default();
@@ -383,11 +346,9 @@ impl Cluster {
 
     fn connect(&mut self, end: End, leader: ServerId) {
         let (id, link) = end;
-        let reachable = self
-            .servers
-            .get(&leader)
-            .is_some_and(|server| server.peer.is_some())
-            && !self.cuts.contains(&pair(id, leader));
+        let runs = |server: &Server| server.peer.is_some() || server.fake;
+        let reachable =
+            self.servers.get(&leader).is_some_and(runs) && !self.cuts.contains(&pair(id, leader));
         if !reachable {
             self.handle(id, Input::LinkDown { link });
             return;
@@ -419,8 +380,38 @@ impl Cluster {
         }
     }
 
+    /// A server that the script plays dials `to`.
+    pub(crate) fn fake_dial(&mut self, from: ServerId, to: ServerId) {
+        let server = self.server(from);
+        server.link_accepted += 1;
+        let end = (from, LinkId(server.link_accepted));
+        self.connect(end, to);
+    }
+
+    /// A server that the script plays sends on its newest link with `to`.
+    pub(crate) fn fake_send(
+        &mut self,
+        from: ServerId,
+        to: ServerId,
+        message: Message,
+        tree: History,
+    ) {
+        let links = self.far_ends.iter().filter(|(end, far)| end.0 == from && far.0 == to);
+        let far = *links.max_by_key(|(end, _)| end.1).expect("they have a link").1;
+        let packet = match message {
+            Message::Snap { .. } => Packet::Snap(message, tree),
+            message => Packet::Message(message),
+        };
+        self.packets.entry(far).or_default().push_back(packet);
+    }
+
+    /// A server that the script plays sends an election notification.
+    pub(crate) fn fake_notify(&mut self, from: ServerId, to: ServerId, notification: Notification) {
+        self.notifications.entry((from, to)).or_default().push_back(notification);
+    }
+
     /// Makes a server's oldest storage operation durable.
-    pub fn sync_one(&mut self, id: ServerId) {
+    pub(crate) fn sync_one(&mut self, id: ServerId) {
         let server = self.server(id);
         let Some(input) = server.disk.sync_one() else {
             return;
@@ -440,7 +431,7 @@ impl Cluster {
     }
 
     /// Lets everything happen that can, in order, without letting time pass.
-    pub fn stabilize(&mut self) {
+    pub(crate) fn stabilize(&mut self) {
         for _ in 0..100_000 {
             let Some(event) = self.events().first().copied() else {
                 return;
@@ -451,7 +442,7 @@ impl Cluster {
     }
 
     /// Lets time pass, and everything happen meanwhile.
-    pub fn run(&mut self, duration_ms: u64) {
+    pub(crate) fn run(&mut self, duration_ms: u64) {
         let end = self.now.plus(duration_ms);
         self.stabilize();
         while let Some(next) = self.next_wake().filter(|at| *at <= end) {
@@ -463,46 +454,38 @@ impl Cluster {
     }
 
     /// The next deadline of any server.
-    pub fn next_wake(&self) -> Option<Millis> {
-        self.servers
-            .values()
-            .filter_map(|server| server.peer.as_ref()?.wake_at())
-            .min()
+    pub(crate) fn next_wake(&self) -> Option<Millis> {
+        self.servers.values().filter_map(|server| server.peer.as_ref()?.wake_at()).min()
     }
 
     /// Wakes the servers whose deadline has come.
-    pub fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         let ids: Vec<ServerId> = self.servers.keys().copied().collect();
         for id in ids {
             let now = self.now;
             let due = |peer: &Option<Peer>| {
-                peer.as_ref()
-                    .and_then(Peer::wake_at)
-                    .is_some_and(|at| at <= now)
+                peer.as_ref().and_then(Peer::wake_at).is_some_and(|at| at <= now)
             };
             if due(&self.server(id).peer) {
                 self.handle(id, Input::Tick);
-                assert!(
-                    !due(&self.server(id).peer),
-                    "s{id} wants to be woken in the past"
-                );
+                assert!(!due(&self.server(id).peer), "s{id} wants to be woken in the past");
             }
         }
     }
 
     /// Cuts two servers off from each other: nothing arrives, nobody is told.
-    pub fn cut(&mut self, a: ServerId, b: ServerId) {
+    pub(crate) fn cut(&mut self, a: ServerId, b: ServerId) {
         self.cuts.insert(pair(a, b));
         self.notifications.remove(&(a, b));
         self.notifications.remove(&(b, a));
     }
 
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.cuts.clear();
     }
 
     /// Breaks all connections between two servers: both are told.
-    pub fn reset(&mut self, a: ServerId, b: ServerId) {
+    pub(crate) fn reset(&mut self, a: ServerId, b: ServerId) {
         let ends: Vec<End> = self
             .far_ends
             .iter()
@@ -518,7 +501,7 @@ impl Cluster {
     }
 
     /// The established leader of the highest epoch.
-    pub fn leader(&self) -> Option<ServerId> {
+    pub(crate) fn leader(&self) -> Option<ServerId> {
         self.servers
             .iter()
             .filter_map(|(id, server)| match server.standing {
@@ -530,22 +513,17 @@ impl Cluster {
     }
 
     /// Whether a server serves clients.
-    pub fn serves(&self, id: ServerId) -> bool {
+    pub(crate) fn serves(&self, id: ServerId) -> bool {
         self.servers[&id].standing != Standing::Looking
     }
 }
 
 fn copies(servers: &BTreeMap<ServerId, Server>, zxid: zab::Zxid) -> usize {
-    let voters = servers
-        .values()
-        .filter(|server| server.config.ensemble.is_voter(server.config.id));
+    let voters =
+        servers.values().filter(|server| server.config.ensemble.is_voter(server.config.id));
     voters
         .filter(|server| {
-            server
-                .disk
-                .history
-                .binary_search_by_key(&zxid, |(known, _)| *known)
-                .is_ok()
+            server.disk.history.binary_search_by_key(&zxid, |(known, _)| *known).is_ok()
         })
         .count()
 }

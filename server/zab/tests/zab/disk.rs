@@ -6,71 +6,47 @@ use bytes::Bytes;
 use zab::{AppendId, Epochs, Input, Recovered, Zxid};
 
 /// All transactions of a log or of a state machine, oldest first.
-pub type History = Vec<(Zxid, Bytes)>;
+pub(crate) type History = Vec<(Zxid, Bytes)>;
 
 /// A storage output that is not durable yet.
 #[derive(Clone, Debug)]
-pub enum Operation {
-    Append {
-        append: AppendId,
-        zxid: Zxid,
-        payload: Bytes,
-    },
-    SaveEpochs {
-        epochs: Epochs,
-    },
-    Truncate {
-        after: Zxid,
-    },
-    Install {
-        zxid: Zxid,
-        tree: History,
-    },
+pub(crate) enum Operation {
+    Append { append: AppendId, zxid: Zxid, payload: Bytes },
+    SaveEpochs { epochs: Epochs },
+    Truncate { after: Zxid },
+    Install { zxid: Zxid, tree: History },
 }
 
 /// What survives a crash, and what is on its way there.
 #[derive(Debug, Default)]
-pub struct Disk {
-    pub epochs: Epochs,
+pub(crate) struct Disk {
+    pub(crate) epochs: Epochs,
     /// Everything, whether in a snapshot or in the log.
-    pub history: History,
+    pub(crate) history: History,
     /// Where the log begins: what is before is only in a snapshot.
-    pub snapshot: usize,
-    pub trusted: bool,
-    pub queue: VecDeque<Operation>,
+    pub(crate) snapshot: usize,
+    pub(crate) trusted: bool,
+    pub(crate) queue: VecDeque<Operation>,
     /// Whether operations become durable by themselves.
-    pub held: bool,
+    pub(crate) held: bool,
 }
 
 impl Disk {
-    pub fn last(&self) -> Zxid {
+    pub(crate) fn last(&self) -> Zxid {
         self.history.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
     }
 
     /// Makes the oldest operation durable.
-    pub fn sync_one(&mut self) -> Option<Input> {
+    pub(crate) fn sync_one(&mut self) -> Option<Input> {
         Some(match self.queue.pop_front()? {
-            Operation::Append {
-                append,
-                zxid,
-                payload,
-            } => {
-                assert!(
-                    zxid.follows(self.last()),
-                    "the log on disk has a gap before {zxid}"
-                );
+            Operation::Append { append, zxid, payload } => {
+                assert!(zxid.follows(self.last()), "the log on disk has a gap before {zxid}");
                 self.history.push((zxid, payload));
                 Input::Durable { append }
             }
             Operation::SaveEpochs { epochs } => {
-                assert!(
-                    epochs.accepted >= self.epochs.accepted,
-                    "accepted epoch goes back"
-                );
-                assert!(
-                    epochs.current >= self.epochs.current,
-                    "current epoch goes back"
-                );
+                assert!(epochs.accepted >= self.epochs.accepted, "accepted epoch goes back");
+                assert!(epochs.current >= self.epochs.current, "current epoch goes back");
                 self.epochs = epochs;
                 Input::EpochsSaved { epochs }
             }
@@ -88,7 +64,7 @@ impl Disk {
     }
 
     /// What a restart finds.
-    pub fn recover(&mut self) -> Recovered {
+    pub(crate) fn recover(&mut self) -> Recovered {
         self.queue.clear();
         Recovered {
             epochs: self.epochs,

@@ -7,21 +7,12 @@ use zab::{Ensemble, Membership, ServerId};
 
 fn members() -> impl Strategy<Value = Vec<(ServerId, Membership)>> {
     prop::collection::btree_map(1_u64..12, prop::bool::ANY, 1..10)
-        .prop_filter("someone must vote", |members| {
-            members.values().any(|voter| *voter)
-        })
+        .prop_filter("someone must vote", |members| members.values().any(|voter| *voter))
         .prop_map(|members| {
             let membership = |voter| {
-                if voter {
-                    Membership::Voter
-                } else {
-                    Membership::Observer
-                }
+                if voter { Membership::Voter } else { Membership::Observer }
             };
-            members
-                .into_iter()
-                .map(|(id, voter)| (ServerId(id), membership(voter)))
-                .collect()
+            members.into_iter().map(|(id, voter)| (ServerId(id), membership(voter))).collect()
         })
 }
 

@@ -42,17 +42,10 @@ impl Run {
         let observers = random.below(2);
         let history_bytes_max = [0, 64, 1 << 20][random.below(3) as usize];
         let fault_in = [50, 200, 1000][random.below(3) as usize];
-        let cluster = Cluster::new(voters, observers, |config| {
-            config.history_bytes_max = history_bytes_max
-        });
+        let cluster =
+            Cluster::new(voters, observers, |config| config.history_bytes_max = history_bytes_max);
         let ids = cluster.servers.keys().copied().collect();
-        Self {
-            cluster,
-            random,
-            ids,
-            proposed: 0,
-            fault_in,
-        }
+        Self { cluster, random, ids, proposed: 0, fault_in }
     }
 
     fn any(&mut self) -> ServerId {
@@ -82,11 +75,8 @@ impl Run {
     fn pass_time(&mut self) {
         let now = self.cluster.now;
         let wake = self.cluster.next_wake().unwrap_or(now.plus(1000));
-        self.cluster.now = if self.random.one_in(4) {
-            now.plus(self.random.below(3000))
-        } else {
-            now.max(wake)
-        };
+        self.cluster.now =
+            if self.random.one_in(4) { now.plus(self.random.below(3000)) } else { now.max(wake) };
         self.cluster.tick();
     }
 
@@ -152,27 +142,15 @@ impl Run {
         while self.cluster.now < end && !self.all_serve() {
             self.cluster.run(1000);
         }
-        assert!(
-            self.all_serve(),
-            "not all servers serve after the faults are over"
-        );
+        assert!(self.all_serve(), "not all servers serve after the faults are over");
         let leader = self.cluster.leader().expect("someone leads");
-        let zxid = self
-            .cluster
-            .propose(leader, Bytes::from_static(b"the last"))
-            .expect("leads");
+        let zxid = self.cluster.propose(leader, Bytes::from_static(b"the last")).expect("leads");
         self.cluster.run(3000);
         for (id, server) in &self.cluster.servers {
             let last = server.state.last().map(|(zxid, _)| *zxid);
             assert_eq!(last, Some(zxid), "s{id} lacks the last transaction");
-            assert_eq!(
-                server.state, self.cluster.ghost.committed,
-                "s{id} has another history"
-            );
-            assert_eq!(
-                server.disk.history, server.state,
-                "s{id} has another history on disk"
-            );
+            assert_eq!(server.state, self.cluster.ghost.committed, "s{id} has another history");
+            assert_eq!(server.disk.history, server.state, "s{id} has another history on disk");
         }
     }
 
@@ -202,11 +180,7 @@ fn run(seed: u64, live: bool) -> usize {
 /// `SEED=n` replays one seed and prints what happened; `SEEDS=n` runs more of them.
 #[test]
 fn whatever_happens_committed_transactions_stay_and_the_ensemble_recovers() {
-    let number = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .map(|text| text.parse::<u64>().unwrap())
-    };
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SEEDS").unwrap_or(400),

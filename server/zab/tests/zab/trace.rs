@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use zab::{Membership, Message, Notification, Output, PeerState, ServerId, Standing, Status, Zxid};
 
 /// One line for what a peer does. `other` is the server at the far end of the link concerned.
-pub fn line(id: ServerId, output: &Output, other: Option<ServerId>) -> String {
+pub(crate) fn line(id: ServerId, output: &Output, other: Option<ServerId>) -> String {
     let other = other.map_or("?".to_string(), |other| format!("s{other}"));
     match output {
         Output::Notify { to, notification } => {
@@ -16,10 +16,7 @@ pub fn line(id: ServerId, output: &Output, other: Option<ServerId>) -> String {
         Output::Close { why, .. } => format!("s{id} ✗ {other} {why}"),
         Output::Append { zxid, .. } => format!("s{id} append {zxid}"),
         Output::SaveEpochs { epochs } => {
-            format!(
-                "s{id} save accepted={} current={}",
-                epochs.accepted, epochs.current
-            )
+            format!("s{id} save accepted={} current={}", epochs.accepted, epochs.current)
         }
         Output::Truncate { after } => format!("s{id} truncate after={after}"),
         Output::InstallSnapshot { zxid } => format!("s{id} install snapshot={zxid}"),
@@ -37,11 +34,7 @@ fn notification_text(notification: &Notification) -> String {
         PeerState::Observing => "observing",
     };
     let vote = notification.vote;
-    let zxid = if vote.zxid < Zxid::ZERO {
-        "none".to_string()
-    } else {
-        vote.zxid.to_string()
-    };
+    let zxid = if vote.zxid < Zxid::ZERO { "none".to_string() } else { vote.zxid.to_string() };
     format!(
         "{state} s{} epoch={} last={zxid} round={}",
         vote.leader, vote.epoch, notification.round
@@ -50,31 +43,17 @@ fn notification_text(notification: &Notification) -> String {
 
 fn message_text(message: &Message) -> String {
     match message {
-        Message::LearnerInfo {
-            membership: Membership::Voter,
-            accepted,
-            ..
-        } => {
+        Message::LearnerInfo { membership: Membership::Voter, accepted, .. } => {
             format!("FollowerInfo accepted={accepted}")
         }
-        Message::LearnerInfo {
-            membership: Membership::Observer,
-            accepted,
-            ..
-        } => {
+        Message::LearnerInfo { membership: Membership::Observer, accepted, .. } => {
             format!("ObserverInfo accepted={accepted}")
         }
         Message::LeaderInfo { epoch } => format!("LeaderInfo epoch={epoch}"),
-        Message::AckEpoch {
-            current: Some(current),
-            last,
-        } => {
+        Message::AckEpoch { current: Some(current), last } => {
             format!("AckEpoch current={current} last={last}")
         }
-        Message::AckEpoch {
-            current: None,
-            last,
-        } => format!("AckEpoch current=none last={last}"),
+        Message::AckEpoch { current: None, last } => format!("AckEpoch current=none last={last}"),
         Message::Diff { to } => format!("Diff {to}"),
         Message::Trunc { to } => format!("Trunc {to}"),
         Message::Snap { to } => format!("Snap {to}"),
@@ -92,25 +71,17 @@ fn standing_text(standing: Standing) -> String {
     match standing {
         Standing::Looking => "LOOKING".to_string(),
         Standing::Leading { epoch } => format!("LEADING epoch={epoch}"),
-        Standing::Following {
-            leader,
-            epoch,
-            membership: Membership::Voter,
-        } => {
+        Standing::Following { leader, epoch, membership: Membership::Voter } => {
             format!("FOLLOWING s{leader} epoch={epoch}")
         }
-        Standing::Following {
-            leader,
-            epoch,
-            membership: Membership::Observer,
-        } => {
+        Standing::Following { leader, epoch, membership: Membership::Observer } => {
             format!("OBSERVING s{leader} epoch={epoch}")
         }
     }
 }
 
 /// One line for what a peer is.
-pub fn status_line(status: &Status) -> String {
+pub(crate) fn status_line(status: &Status) -> String {
     let mut line = format!(
         "s{} {:?} {} last={} durable={} delivered={}",
         status.id,
