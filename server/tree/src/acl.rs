@@ -34,23 +34,13 @@ impl AclEntry {
     }
 
     fn borrowed(&self) -> Acl<'_> {
-        Acl {
-            perms: self.perms,
-            id: Id {
-                scheme: &self.scheme,
-                id: Cow::Borrowed(&self.id),
-            },
-        }
+        Acl { perms: self.perms, id: Id { scheme: &self.scheme, id: Cow::Borrowed(&self.id) } }
     }
 }
 
 impl From<&Acl<'_>> for AclEntry {
     fn from(acl: &Acl<'_>) -> Self {
-        Self {
-            perms: acl.perms,
-            scheme: acl.id.scheme.into(),
-            id: acl.id.id.as_ref().into(),
-        }
+        Self { perms: acl.perms, scheme: acl.id.scheme.into(), id: acl.id.id.as_ref().into() }
     }
 }
 
@@ -116,10 +106,9 @@ impl AclList {
             return Self::OPEN;
         };
         let mask = |entry: &AclEntry| match entry.id.split_once(':') {
-            Some((user, _)) if &*entry.scheme == "digest" => AclEntry {
-                id: format!("{user}:x").into(),
-                ..entry.clone()
-            },
+            Some((user, _)) if &*entry.scheme == "digest" => {
+                AclEntry { id: format!("{user}:x").into(), ..entry.clone() }
+            }
             _ => entry.clone(),
         };
         Self::new(entries.iter().map(mask).collect())
@@ -179,15 +168,11 @@ pub fn fix_up(acl: Option<&[Acl<'_>]>, ids: &[OwnedId]) -> Result<AclList, Error
             ("world", "anyone") => entries.push(entry.into()),
             ("auth", _) => {
                 let before = entries.len();
-                entries.extend(
-                    ids.iter()
-                        .filter(|id| is_authenticated(id))
-                        .map(|id| AclEntry {
-                            perms: entry.perms,
-                            scheme: id.scheme.as_str().into(),
-                            id: id.id.as_str().into(),
-                        }),
-                );
+                entries.extend(ids.iter().filter(|id| is_authenticated(id)).map(|id| AclEntry {
+                    perms: entry.perms,
+                    scheme: id.scheme.as_str().into(),
+                    id: id.id.as_str().into(),
+                }));
                 if entries.len() == before {
                     return Err(ErrorCode::InvalidAcl);
                 }
@@ -210,18 +195,13 @@ fn is_authenticated(id: &OwnedId) -> bool {
 /// `user:hash` with both parts; Java forgives colons behind them.
 fn is_digest(id: &str) -> bool {
     let mut parts = id.trim_end_matches(':').split(':');
-    matches!(
-        (parts.next(), parts.next(), parts.next()),
-        (Some(_), Some(_), None)
-    )
+    matches!((parts.next(), parts.next(), parts.next()), (Some(_), Some(_), None))
 }
 
 /// The digest id of `user:password`, in the form in which ACLs name it.
 #[must_use]
 pub fn digest_id(user_password: &str) -> String {
-    let user = user_password
-        .split_once(':')
-        .map_or(user_password, |(user, _)| user);
+    let user = user_password.split_once(':').map_or(user_password, |(user, _)| user);
     format!("{user}:{}", BASE64.encode(Sha1::digest(user_password)))
 }
 
@@ -232,15 +212,9 @@ pub fn authenticate_digest(auth: &[u8], super_digest: Option<&str>) -> Vec<Owned
     let digest = digest_id(&String::from_utf8_lossy(auth));
     let mut ids = Vec::new();
     if super_digest == Some(digest.as_str()) {
-        ids.push(OwnedId {
-            scheme: "super".into(),
-            id: String::new(),
-        });
+        ids.push(OwnedId { scheme: "super".into(), id: String::new() });
     }
-    ids.push(OwnedId {
-        scheme: "digest".into(),
-        id: digest,
-    });
+    ids.push(OwnedId { scheme: "digest".into(), id: digest });
     ids
 }
 
@@ -283,28 +257,16 @@ mod tests {
     use super::*;
 
     fn acl(perms: i32, scheme: &'static str, id: &'static str) -> Acl<'static> {
-        Acl {
-            perms,
-            id: Id {
-                scheme,
-                id: Cow::Borrowed(id),
-            },
-        }
+        Acl { perms, id: Id { scheme, id: Cow::Borrowed(id) } }
     }
 
     fn id(scheme: &str, id: &str) -> OwnedId {
-        OwnedId {
-            scheme: scheme.into(),
-            id: id.into(),
-        }
+        OwnedId { scheme: scheme.into(), id: id.into() }
     }
 
     #[test]
     fn digests_are_those_of_java() {
-        assert_eq!(
-            digest_id("super:test"),
-            "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
-        );
+        assert_eq!(digest_id("super:test"), "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
         let ids = authenticate_digest(b"super:test", Some("super:D/InIHSb7yEEbrWz8b9l71RjZJU="));
         assert_eq!(ids[0], id("super", ""));
         assert_eq!(ids[1].scheme, "digest");
@@ -324,35 +286,19 @@ mod tests {
         assert_eq!(list.check(permission::WRITE, &[]), Err(ErrorCode::NoAuth));
         assert!(list.check(permission::WRITE, &user).is_ok());
         assert!(list.check(permission::CREATE, &user).is_ok());
-        assert!(
-            list.check(permission::CREATE, &[id("ip", "10.2.0.1")])
-                .is_err()
-        );
-        assert!(
-            list.check(permission::DELETE, &[id("ip", "fd12::1")])
-                .is_ok()
-        );
+        assert!(list.check(permission::CREATE, &[id("ip", "10.2.0.1")]).is_err());
+        assert!(list.check(permission::DELETE, &[id("ip", "fd12::1")]).is_ok());
         assert!(list.check(permission::DELETE, &user).is_err());
-        assert!(
-            list.check(permission::ADMIN | permission::READ, &[])
-                .is_ok()
-        );
+        assert!(list.check(permission::ADMIN | permission::READ, &[]).is_ok());
         assert!(list.check(permission::ADMIN, &[id("super", "")]).is_ok());
     }
 
     #[test]
     fn fix_up_expands_auth_and_refuses_what_no_scheme_knows() {
-        let ids = [
-            id("ip", "1.2.3.4"),
-            id("digest", "u:h"),
-            id("digest", "v:i"),
-        ];
+        let ids = [id("ip", "1.2.3.4"), id("digest", "u:h"), id("digest", "v:i")];
         let auth = [acl(3, "auth", "")];
         let fixed = fix_up(Some(&auth), &ids).unwrap();
-        assert_eq!(
-            fixed.to_wire(),
-            [acl(3, "digest", "u:h"), acl(3, "digest", "v:i")]
-        );
+        assert_eq!(fixed.to_wire(), [acl(3, "digest", "u:h"), acl(3, "digest", "v:i")]);
         assert_eq!(fix_up(Some(&auth), &ids[..1]), Err(ErrorCode::InvalidAcl));
         assert_eq!(fix_up(None, &ids), Err(ErrorCode::InvalidAcl));
         assert_eq!(fix_up(Some(&[]), &ids), Err(ErrorCode::InvalidAcl));
@@ -376,9 +322,6 @@ mod tests {
     #[test]
     fn masking_hides_only_the_hash_of_digests() {
         let list = AclList::from_wire(&[acl(1, "digest", "u:h:k"), acl(1, "ip", "::1")]);
-        assert_eq!(
-            list.masked().to_wire(),
-            [acl(1, "digest", "u:x"), acl(1, "ip", "::1")]
-        );
+        assert_eq!(list.masked().to_wire(), [acl(1, "digest", "u:x"), acl(1, "ip", "::1")]);
     }
 }

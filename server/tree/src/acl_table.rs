@@ -35,11 +35,7 @@ pub(crate) struct FrozenAcls(OrdMap<i64, Entry>);
 impl AclTable {
     pub(crate) fn new(seed: u64) -> Self {
         let numbers = HashMap::with_hasher(FixedState::with_seed(seed));
-        Self {
-            lists: OrdMap::new(),
-            numbers,
-            last: 0,
-        }
+        Self { lists: OrdMap::new(), numbers, last: 0 }
     }
 
     /// The list with this number.
@@ -84,10 +80,7 @@ impl AclTable {
         if number == OPEN {
             return;
         }
-        let entry = self
-            .lists
-            .get_mut(&number)
-            .expect("a list is kept while a znode uses it");
+        let entry = self.lists.get_mut(&number).expect("a list is kept while a znode uses it");
         entry.uses -= 1;
         if entry.uses == 0 {
             self.forget(number);
@@ -108,12 +101,8 @@ impl AclTable {
 
     /// Drops the lists that nothing uses; a snapshot of a Java server may have some.
     pub(crate) fn drop_unused(&mut self) {
-        let unused: Vec<i64> = self
-            .lists
-            .iter()
-            .filter(|(_, entry)| entry.uses == 0)
-            .map(|(it, _)| *it)
-            .collect();
+        let unused: Vec<i64> =
+            self.lists.iter().filter(|(_, entry)| entry.uses == 0).map(|(it, _)| *it).collect();
         unused.into_iter().for_each(|number| self.forget(number));
     }
 
@@ -140,15 +129,8 @@ impl FrozenAcls {
         let found = match number {
             None => self.0.get_min(),
             Some(number) => {
-                let above = (
-                    std::ops::Bound::Excluded(number),
-                    std::ops::Bound::Unbounded,
-                );
-                return self
-                    .0
-                    .range(above)
-                    .next()
-                    .map(|(number, entry)| (*number, &entry.list));
+                let above = (std::ops::Bound::Excluded(number), std::ops::Bound::Unbounded);
+                return self.0.range(above).next().map(|(number, entry)| (*number, &entry.list));
             }
         };
         found.map(|(number, entry)| (*number, &entry.list))

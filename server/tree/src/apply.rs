@@ -202,38 +202,20 @@ impl DataTree {
                 };
                 let (path, data, acl) = (txn.path, txn.data, &txn.acl[..]);
                 let parent_cversion = txn.parent_cversion;
-                let create = Create {
-                    path,
-                    data,
-                    acl,
-                    owner,
-                    parent_cversion,
-                };
+                let create = Create { path, data, acl, owner, parent_cversion };
                 self.create(header, op, &create, mode, changes)
             }
             Txn::CreateContainer(txn) => {
                 let (path, data, acl) = (txn.path, txn.data, &txn.acl[..]);
                 let (owner, parent_cversion) = (Owner::Container, txn.parent_cversion);
-                let create = Create {
-                    path,
-                    data,
-                    acl,
-                    owner,
-                    parent_cversion,
-                };
+                let create = Create { path, data, acl, owner, parent_cversion };
                 self.create(header, op, &create, mode, changes)
             }
             Txn::CreateTtl(txn) => {
                 let (path, data, acl) = (txn.path, txn.data, &txn.acl[..]);
                 let parent_cversion = txn.parent_cversion;
                 let owner = Owner::Ttl { ttl_ms: txn.ttl_ms };
-                let create = Create {
-                    path,
-                    data,
-                    acl,
-                    owner,
-                    parent_cversion,
-                };
+                let create = Create { path, data, acl, owner, parent_cversion };
                 self.create(header, op, &create, mode, changes)
             }
             Txn::Delete(txn) => self.delete(header.zxid, txn.path, mode, changes),
@@ -306,12 +288,7 @@ impl DataTree {
             pzxid: header.zxid,
         };
         let number = self.acls.add_use(acl.clone());
-        let new = NewNode {
-            path: create.path,
-            data: create.data,
-            acl: number,
-            stat,
-        };
+        let new = NewNode { path: create.path, data: create.data, acl: number, stat };
         let node = self.insert_node(&new);
         let (path, stat) = (node.path.clone(), node.stat());
         changes.push(Change {
@@ -350,13 +327,7 @@ impl DataTree {
         let acl = self.acl(node).clone();
         let node = self.remove_node(path).ok_or(ErrorCode::NoNode)?;
         let path = node.path.clone();
-        changes.push(Change {
-            zxid,
-            kind: ChangeKind::Deleted,
-            path,
-            acl,
-            parent_acl,
-        });
+        changes.push(Change { zxid, kind: ChangeKind::Deleted, path, acl, parent_acl });
         Ok(TxnResult::Delete)
     }
 

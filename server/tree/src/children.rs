@@ -87,9 +87,9 @@ impl Children {
             (Self::Few(paths), None) => paths.first(),
             (Self::Few(paths), Some(path)) => paths.get(paths.partition_point(|it| **it <= *path)),
             (Self::Many(paths), None) => paths.get_min(),
-            (Self::Many(paths), Some(path)) => paths
-                .range::<_, str>((Bound::Excluded(path), Bound::Unbounded))
-                .next(),
+            (Self::Many(paths), Some(path)) => {
+                paths.range::<_, str>((Bound::Excluded(path), Bound::Unbounded)).next()
+            }
         }
     }
 

@@ -31,10 +31,7 @@ pub(crate) fn term(node: &Znode) -> u64 {
 
 /// The term of a znode with this path, [`content_crc`] and Stat.
 pub(crate) fn term_of(path: &str, content_crc: u32, stat: &StatPersisted) -> u64 {
-    if path
-        .strip_prefix(path::ZOOKEEPER)
-        .is_some_and(|rest| rest.starts_with('/'))
-    {
+    if path.strip_prefix(path::ZOOKEEPER).is_some_and(|rest| rest.starts_with('/')) {
         return 0;
     }
     let mut bytes = [0; 60];

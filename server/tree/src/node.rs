@@ -35,9 +35,9 @@ impl Owner {
         match owner {
             0 => Self::Nobody,
             i64::MIN => Self::Container,
-            _ if owner & !TTL_MAX_MS == TTL_MARK && owner & TTL_MAX_MS != 0 => Self::Ttl {
-                ttl_ms: owner & TTL_MAX_MS,
-            },
+            _ if owner & !TTL_MAX_MS == TTL_MARK && owner & TTL_MAX_MS != 0 => {
+                Self::Ttl { ttl_ms: owner & TTL_MAX_MS }
+            }
             _ => Self::Session(owner),
         }
     }
@@ -98,16 +98,8 @@ impl Znode {
     #[must_use]
     pub fn stat(&self) -> Stat {
         let num_children = self.num_children();
-        let StatPersisted {
-            czxid,
-            mzxid,
-            ctime_ms,
-            mtime_ms,
-            version,
-            aversion,
-            pzxid,
-            ..
-        } = self.stat;
+        let StatPersisted { czxid, mzxid, ctime_ms, mtime_ms, version, aversion, pzxid, .. } =
+            self.stat;
         Stat {
             czxid,
             mzxid,
@@ -115,11 +107,7 @@ impl Znode {
             mtime_ms,
             version,
             // Every child was created, and those that are gone were deleted.
-            cversion: self
-                .stat
-                .cversion
-                .wrapping_mul(2)
-                .wrapping_sub(num_children),
+            cversion: self.stat.cversion.wrapping_mul(2).wrapping_sub(num_children),
             aversion,
             ephemeral_owner: match self.owner() {
                 Owner::Session(session) => session,
@@ -134,9 +122,7 @@ impl Znode {
     /// The number of children.
     #[must_use]
     pub fn num_children(&self) -> i32 {
-        self.children
-            .as_ref()
-            .map_or(0, |children| length_i32(children.len()))
+        self.children.as_ref().map_or(0, |children| length_i32(children.len()))
     }
 
     /// The names of the children, in order.
@@ -153,9 +139,7 @@ impl Znode {
     }
 
     pub(crate) fn add_child(&mut self, path: Arc<str>) {
-        self.children
-            .get_or_insert_with(|| Box::new(Children::new()))
-            .insert(path);
+        self.children.get_or_insert_with(|| Box::new(Children::new())).insert(path);
     }
 
     pub(crate) fn remove_child(&mut self, path: &str) {
@@ -199,9 +183,7 @@ impl<'a> Iterator for ChildNames<'a> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.paths
-            .as_ref()
-            .map_or((0, Some(0)), Iterator::size_hint)
+        self.paths.as_ref().map_or((0, Some(0)), Iterator::size_hint)
     }
 }
 
@@ -209,9 +191,7 @@ impl ExactSizeIterator for ChildNames<'_> {}
 
 impl fmt::Debug for ChildNames<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChildNames")
-            .field("left", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("ChildNames").field("left", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -231,9 +211,6 @@ mod tests {
         ] {
             assert_eq!(Owner::from_persisted(owner.to_persisted()), owner);
         }
-        assert_eq!(
-            Owner::Ttl { ttl_ms: 5 }.to_persisted(),
-            -0x0100_0000_0000_0000 | 5
-        );
+        assert_eq!(Owner::Ttl { ttl_ms: 5 }.to_persisted(), -0x0100_0000_0000_0000 | 5);
     }
 }

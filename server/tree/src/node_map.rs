@@ -81,11 +81,7 @@ impl NodeMap {
         // `buckets` lies in (limit / 2, limit]: those not split yet in this round take two shares.
         let limit = self.buckets.next_power_of_two();
         let bucket = bits & (limit - 1);
-        if bucket < self.buckets {
-            bucket
-        } else {
-            bits & (limit / 2 - 1)
-        }
+        if bucket < self.buckets { bucket } else { bits & (limit / 2 - 1) }
     }
 
     #[inline]
@@ -107,10 +103,7 @@ impl NodeMap {
     #[inline]
     pub(crate) fn get_shared(&self, path: &str) -> Option<&Arc<Znode>> {
         let hash = self.hash(path);
-        let slot = self
-            .bucket(hash)
-            .table
-            .find(hash, |slot| slot.is(hash, path))?;
+        let slot = self.bucket(hash).table.find(hash, |slot| slot.is(hash, path))?;
         Some(&slot.node)
     }
 
@@ -118,10 +111,7 @@ impl NodeMap {
     pub(crate) fn get_mut(&mut self, path: &str) -> Option<&mut Znode> {
         let hash = self.hash(path);
         let bucket = self.bucket_of(hash);
-        let slot = self
-            .bucket_mut(bucket)
-            .table
-            .find_mut(hash, |slot| slot.is(hash, path))?;
+        let slot = self.bucket_mut(bucket).table.find_mut(hash, |slot| slot.is(hash, path))?;
         Some(Arc::make_mut(&mut slot.node))
     }
 
@@ -129,15 +119,10 @@ impl NodeMap {
     pub(crate) fn insert_new(&mut self, node: Znode) {
         let hash = self.hash(&node.path);
         let bucket = self.bucket_of(hash);
-        let slot = Slot {
-            hash,
-            node: Arc::new(node),
-        };
+        let slot = Slot { hash, node: Arc::new(node) };
         let table = &mut self.bucket_mut(bucket).table;
         assert!(
-            table
-                .find(hash, |other| other.is(hash, &slot.node.path))
-                .is_none(),
+            table.find(hash, |other| other.is(hash, &slot.node.path)).is_none(),
             "znode {} is inserted twice",
             slot.node.path
         );
@@ -152,11 +137,7 @@ impl NodeMap {
         let hash = self.hash(path);
         let bucket = self.bucket_of(hash);
         let table = &mut self.bucket_mut(bucket).table;
-        let slot = table
-            .find_entry(hash, |slot| slot.is(hash, path))
-            .ok()?
-            .remove()
-            .0;
+        let slot = table.find_entry(hash, |slot| slot.is(hash, path)).ok()?.remove().0;
         if table.len() * 8 < table.capacity() {
             table.shrink_to(table.len() * 2, |slot| slot.hash);
         }
@@ -168,11 +149,7 @@ impl NodeMap {
     fn split_one(&mut self) {
         let new = self.buckets;
         // With 2^k buckets a new round begins at bucket 0.
-        let half = if new.is_power_of_two() {
-            new
-        } else {
-            new.next_power_of_two() / 2
-        };
+        let half = if new.is_power_of_two() { new } else { new.next_power_of_two() / 2 };
         let moves = |slot: &mut Slot| (slot.hash >> 32) as usize & (half * 2 - 1) == new;
         let old = &mut self.bucket_mut(new - half).table;
         let moved: Vec<Slot> = old.extract_if(moves).collect();
@@ -208,14 +185,7 @@ mod tests {
             ephemeral_owner: 0,
             pzxid: 0,
         };
-        Znode {
-            path: path.into(),
-            data: None,
-            children: None,
-            acl: -1,
-            stat,
-            content_crc: 0,
-        }
+        Znode { path: path.into(), data: None, children: None, acl: -1, stat, content_crc: 0 }
     }
 
     fn path(i: usize) -> String {

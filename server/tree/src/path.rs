@@ -48,11 +48,7 @@ fn is_valid_character(c: char) -> bool {
 /// # Errors
 /// `BadArguments`.
 pub fn check(path: &str) -> Result<(), ErrorCode> {
-    if is_valid(path) {
-        Ok(())
-    } else {
-        Err(ErrorCode::BadArguments)
-    }
+    if is_valid(path) { Ok(()) } else { Err(ErrorCode::BadArguments) }
 }
 
 /// The path of the parent, `None` for the root and for what has no slash.
@@ -61,8 +57,7 @@ pub fn parent(path: &str) -> Option<&str> {
     if path == ROOT {
         return None;
     }
-    path.rfind('/')
-        .map(|slash| if slash == 0 { ROOT } else { &path[..slash] })
+    path.rfind('/').map(|slash| if slash == 0 { ROOT } else { &path[..slash] })
 }
 
 /// All proper ancestors, nearest first, the root last.
@@ -81,9 +76,7 @@ mod tests {
 
     #[test]
     fn valid_and_invalid_paths_are_told_apart_as_java_does() {
-        for path in [
-            "/", "/a", "/a/b", "/a/..b", "/a/...", "/a/.b", "/a b", "/ü/é", "/\u{a0}",
-        ] {
+        for path in ["/", "/a", "/a/b", "/a/..b", "/a/...", "/a/.b", "/a b", "/ü/é", "/\u{a0}"] {
             assert!(is_valid(path), "{path:?}");
         }
         for path in [

@@ -92,11 +92,7 @@ impl Prep {
         match self.decide(tree, request, &mut out) {
             Ok(()) => {
                 let digest = self.outstanding.digest(tree).cast_signed();
-                TxnDigest {
-                    version: digest::VERSION,
-                    digest,
-                }
-                .encode(&mut out);
+                TxnDigest { version: digest::VERSION, digest }.encode(&mut out);
                 out.freeze()
             }
             Err(code) => self.refuse(request, code),
@@ -138,11 +134,7 @@ impl Prep {
         if request.op == OpCode::Multi {
             return multi::decide(outstanding, tree, request, out);
         }
-        let mut desk = Desk {
-            outstanding,
-            tree,
-            request,
-        };
+        let mut desk = Desk { outstanding, tree, request };
         match request.op {
             OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
                 desk.create(request.op, &desk.body()?, out)
@@ -177,9 +169,7 @@ impl<'a> Desk<'a> {
     }
 
     fn node(&self, path: &str) -> Result<Cow<'_, PendingNode>, ErrorCode> {
-        self.outstanding
-            .node(self.tree, path)
-            .ok_or(ErrorCode::NoNode)
+        self.outstanding.node(self.tree, path).ok_or(ErrorCode::NoNode)
     }
 
     fn check_session(&self) -> Result<(), ErrorCode> {
@@ -238,18 +228,9 @@ impl<'a> Desk<'a> {
         parent.stat.pzxid = self.request.zxid;
         parent.num_children += 1;
         let node = self.new_node(&path, create.data, mode, acl);
-        encode_create(
-            &path,
-            create.data,
-            &node.acl.to_wire(),
-            mode,
-            parent_cversion,
-            out,
-        );
-        self.outstanding
-            .put(self.tree, self.request.zxid, parent_path, Some(parent));
-        self.outstanding
-            .put(self.tree, self.request.zxid, &path, Some(node));
+        encode_create(&path, create.data, &node.acl.to_wire(), mode, parent_cversion, out);
+        self.outstanding.put(self.tree, self.request.zxid, parent_path, Some(parent));
+        self.outstanding.put(self.tree, self.request.zxid, &path, Some(node));
         Ok(())
     }
 
@@ -260,12 +241,7 @@ impl<'a> Desk<'a> {
         mode: CreateMode,
         acl: AclList,
     ) -> PendingNode {
-        let PrepRequest {
-            session,
-            zxid,
-            time_ms,
-            ..
-        } = *self.request;
+        let PrepRequest { session, zxid, time_ms, .. } = *self.request;
         let owner = match mode {
             CreateMode::Container => Owner::Container,
             _ if mode.is_ephemeral() => Owner::Session(session),
@@ -283,12 +259,7 @@ impl<'a> Desk<'a> {
             pzxid: zxid,
         };
         let content_crc = digest::content_crc(path, data);
-        PendingNode {
-            stat,
-            num_children: 0,
-            acl,
-            content_crc,
-        }
+        PendingNode { stat, num_children: 0, acl, content_crc }
     }
 
     /// TTL znodes are an extended type, which is switched off (as it is by default in Java).
@@ -319,20 +290,14 @@ impl<'a> Desk<'a> {
         parent.stat.pzxid = self.request.zxid;
         parent.num_children -= 1;
         DeleteTxn { path }.encode(out);
-        self.outstanding
-            .put(self.tree, self.request.zxid, parent_path, Some(parent));
-        self.outstanding
-            .put(self.tree, self.request.zxid, path, None);
+        self.outstanding.put(self.tree, self.request.zxid, parent_path, Some(parent));
+        self.outstanding.put(self.tree, self.request.zxid, path, None);
         Ok(())
     }
 
     fn set_data(&mut self, set: &SetDataRequest<'_>, out: &mut BytesMut) -> Result<(), ErrorCode> {
         self.check_session()?;
-        let SetDataRequest {
-            path,
-            data,
-            version: expected,
-        } = *set;
+        let SetDataRequest { path, data, version: expected } = *set;
         path::check(path)?;
         let mut node = self.node(path)?.into_owned();
         node.acl.check(permission::WRITE, self.request.auth)?;
@@ -342,14 +307,8 @@ impl<'a> Desk<'a> {
         node.stat.mtime_ms = self.request.time_ms;
         node.stat.mzxid = self.request.zxid;
         node.content_crc = digest::content_crc(path, data);
-        SetDataTxn {
-            path,
-            data,
-            version,
-        }
-        .encode(out);
-        self.outstanding
-            .put(self.tree, self.request.zxid, path, Some(node));
+        SetDataTxn { path, data, version }.encode(out);
+        self.outstanding.put(self.tree, self.request.zxid, path, Some(node));
         Ok(())
     }
 
@@ -363,14 +322,8 @@ impl<'a> Desk<'a> {
 
         node.stat.aversion = version;
         node.acl = acl;
-        SetAclTxn {
-            path: set.path,
-            acl: node.acl.to_wire(),
-            version,
-        }
-        .encode(out);
-        self.outstanding
-            .put(self.tree, self.request.zxid, set.path, Some(node));
+        SetAclTxn { path: set.path, acl: node.acl.to_wire(), version }.encode(out);
+        self.outstanding.put(self.tree, self.request.zxid, set.path, Some(node));
         Ok(())
     }
 
@@ -380,11 +333,7 @@ impl<'a> Desk<'a> {
         let node = self.node(check.path)?;
         node.acl.check(permission::READ, self.request.auth)?;
         let version = next_version(node.stat.version, check.version)?;
-        CheckVersionTxn {
-            path: check.path,
-            version,
-        }
-        .encode(out);
+        CheckVersionTxn { path: check.path, version }.encode(out);
         Ok(())
     }
 
@@ -394,8 +343,7 @@ impl<'a> Desk<'a> {
         out: &mut BytesMut,
     ) -> Result<(), ErrorCode> {
         txn.encode(out);
-        self.outstanding
-            .put_session(self.request.zxid, self.request.session, true);
+        self.outstanding.put_session(self.request.zxid, self.request.session, true);
         Ok(())
     }
 
@@ -405,10 +353,7 @@ impl<'a> Desk<'a> {
     fn close_session(&mut self, out: &mut BytesMut) {
         let PrepRequest { session, zxid, .. } = *self.request;
         let paths = self.outstanding.ephemerals_of(self.tree, session);
-        CloseSessionTxn {
-            paths: paths.iter().map(|path| &**path).collect(),
-        }
-        .encode(out);
+        CloseSessionTxn { paths: paths.iter().map(|path| &**path).collect() }.encode(out);
         for path in &paths {
             if let Some(parent_path) = path::parent(path)
                 && let Ok(parent) = self.node(parent_path)
@@ -416,8 +361,7 @@ impl<'a> Desk<'a> {
                 let mut parent = parent.into_owned();
                 parent.stat.pzxid = zxid;
                 parent.num_children -= 1;
-                self.outstanding
-                    .put(self.tree, zxid, parent_path, Some(parent));
+                self.outstanding.put(self.tree, zxid, parent_path, Some(parent));
             }
             self.outstanding.put(self.tree, zxid, path, None);
         }
@@ -436,24 +380,11 @@ fn encode_create(
     let acl = acl.to_vec();
     match mode {
         CreateMode::Container => {
-            CreateContainerTxn {
-                path,
-                data,
-                acl,
-                parent_cversion,
-            }
-            .encode(out);
+            CreateContainerTxn { path, data, acl, parent_cversion }.encode(out);
         }
         _ => {
             let ephemeral = mode.is_ephemeral();
-            CreateTxn {
-                path,
-                data,
-                acl,
-                ephemeral,
-                parent_cversion,
-            }
-            .encode(out);
+            CreateTxn { path, data, acl, ephemeral, parent_cversion }.encode(out);
         }
     }
 }

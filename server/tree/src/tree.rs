@@ -90,21 +90,10 @@ impl DataTree {
     /// read it and only `super` may change it; the odd ACL version is that of Java.
     pub(crate) fn ensure_config_node(&mut self) {
         if self.nodes.get(path::ZOOKEEPER).is_some() && self.nodes.get(path::CONFIG).is_none() {
-            let acl = AclList::from_wire(&[Acl {
-                perms: permission::READ,
-                ..Acl::OPEN
-            }]);
+            let acl = AclList::from_wire(&[Acl { perms: permission::READ, ..Acl::OPEN }]);
             let acl = self.acls.add_use(acl);
-            let stat = StatPersisted {
-                aversion: -1,
-                ..ZERO_STAT
-            };
-            self.insert_node(&NewNode {
-                path: path::CONFIG,
-                data: Some(b""),
-                acl,
-                stat,
-            });
+            let stat = StatPersisted { aversion: -1, ..ZERO_STAT };
+            self.insert_node(&NewNode { path: path::CONFIG, data: Some(b""), acl, stat });
         }
     }
 
@@ -119,8 +108,7 @@ impl DataTree {
     #[inline]
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&Znode> {
-        self.nodes
-            .get(if path.is_empty() { path::ROOT } else { path })
+        self.nodes.get(if path.is_empty() { path::ROOT } else { path })
     }
 
     /// The ACL of a znode of this tree.
@@ -164,9 +152,7 @@ impl DataTree {
     pub fn ephemerals(
         &self,
     ) -> impl Iterator<Item = (i64, impl ExactSizeIterator<Item = &str> + '_)> + '_ {
-        self.ephemerals
-            .iter()
-            .map(|(id, paths)| (*id, paths.iter().map(|path| &**path)))
+        self.ephemerals.iter().map(|(id, paths)| (*id, paths.iter().map(|path| &**path)))
     }
 
     /// The ephemerals of one session, in order.
@@ -182,9 +168,7 @@ impl DataTree {
 
     /// All sessions with their timeouts in milliseconds, in order of id.
     pub fn sessions(&self) -> impl ExactSizeIterator<Item = (i64, i32)> + '_ {
-        self.sessions
-            .iter()
-            .map(|(id, timeout_ms)| (*id, *timeout_ms))
+        self.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms))
     }
 
     /// The state as it is now, for a snapshot. Takes time proportional to the number of chunks of
@@ -216,16 +200,11 @@ impl DataTree {
         self.digest = self.digest.wrapping_add(digest::term(&node));
         self.data_size += size_of_content(new.path, new.data);
         if let Owner::Session(session) = node.owner() {
-            self.ephemerals
-                .entry(session)
-                .or_default()
-                .insert(path.clone());
+            self.ephemerals.entry(session).or_default().insert(path.clone());
         }
         if let Some(parent) = path::parent(new.path) {
             let parent = self.nodes.get_mut(parent);
-            parent
-                .expect("the caller looked for the parent")
-                .add_child(path);
+            parent.expect("the caller looked for the parent").add_child(path);
         }
         self.nodes.insert_new(node);
         self.nodes.get(new.path).expect("it was inserted just now")
@@ -260,10 +239,7 @@ impl DataTree {
         let node = self.nodes.get_mut(path)?;
         let before = digest::term(node);
         change(&mut node.stat);
-        self.digest = self
-            .digest
-            .wrapping_sub(before)
-            .wrapping_add(digest::term(node));
+        self.digest = self.digest.wrapping_sub(before).wrapping_add(digest::term(node));
         Some(node)
     }
 
@@ -285,10 +261,7 @@ impl DataTree {
         node.stat.version = version;
         node.stat.mzxid = mzxid;
         node.stat.mtime_ms = mtime_ms;
-        self.digest = self
-            .digest
-            .wrapping_sub(before)
-            .wrapping_add(digest::term(node));
+        self.digest = self.digest.wrapping_sub(before).wrapping_add(digest::term(node));
         Some(node)
     }
 

@@ -77,11 +77,7 @@ impl<'a> WatchEvent<'a> {
     /// The body of the notification.
     #[must_use]
     pub const fn to_wire(&self) -> WatcherEvent<'a> {
-        WatcherEvent {
-            event: self.event,
-            state: KeeperState::SyncConnected,
-            path: self.path,
-        }
+        WatcherEvent { event: self.event, state: KeeperState::SyncConnected, path: self.path }
     }
 }
 
@@ -128,11 +124,7 @@ impl Watches {
             Self::One(watch) => visit(*watch),
             Self::Many(many) => {
                 for ((watcher, kind), zxid) in many {
-                    visit(Watch {
-                        watcher: *watcher,
-                        kind: *kind,
-                        zxid: *zxid,
-                    });
+                    visit(Watch { watcher: *watcher, kind: *kind, zxid: *zxid });
                 }
             }
         }
@@ -174,22 +166,13 @@ impl WatchTable {
             Some((path, _)) => path.clone(),
             None => path.into(),
         };
-        let kinds = self
-            .watchers
-            .entry(watcher)
-            .or_default()
-            .entry(shared.clone())
-            .or_default();
+        let kinds = self.watchers.entry(watcher).or_default().entry(shared.clone()).or_default();
         if *kinds & kind.bit() != 0 {
             return;
         }
         *kinds |= kind.bit();
         self.recursive += usize::from(kind == WatchKind::PersistentRecursive);
-        let watch = Watch {
-            watcher,
-            kind,
-            zxid,
-        };
+        let watch = Watch { watcher, kind, zxid };
         match self.paths.get_mut(path) {
             Some(watches) => watches.insert(watch),
             None => {
@@ -202,10 +185,7 @@ impl WatchTable {
     #[must_use]
     pub fn contains(&self, kind: WatchKind, path: &str, watcher: WatcherId) -> bool {
         let path = if path.is_empty() { path::ROOT } else { path };
-        let kinds = self
-            .watchers
-            .get(&watcher)
-            .and_then(|paths| paths.get(path));
+        let kinds = self.watchers.get(&watcher).and_then(|paths| paths.get(path));
         kinds.is_some_and(|kinds| kinds & kind.bit() != 0)
     }
 
@@ -238,12 +218,7 @@ impl WatchTable {
             return;
         }
         let path = &*change.path;
-        let event = |event, path, acl| WatchEvent {
-            event,
-            path,
-            zxid: change.zxid,
-            acl,
-        };
+        let event = |event, path, acl| WatchEvent { event, path, zxid: change.zxid, acl };
         match change.kind {
             ChangeKind::Created => {
                 self.fire_data(event(EventType::NodeCreated, path, &change.acl), tell);
@@ -271,22 +246,14 @@ impl WatchTable {
         tell: &mut impl FnMut(WatcherId, WatchEvent<'_>),
     ) -> BTreeSet<WatcherId> {
         let mut due = std::mem::take(&mut self.told);
-        self.collect(
-            event.path,
-            event.zxid,
-            |kind| kind != WatchKind::Child,
-            &mut due,
-        );
+        self.collect(event.path, event.zxid, |kind| kind != WatchKind::Child, &mut due);
         if self.recursive > 0 {
             let recursive = |kind| kind == WatchKind::PersistentRecursive;
             for ancestor in path::ancestors(event.path) {
                 self.collect(ancestor, event.zxid, recursive, &mut due);
             }
         }
-        let told = due
-            .iter()
-            .map(|watch| watch.watcher)
-            .collect::<BTreeSet<_>>();
+        let told = due.iter().map(|watch| watch.watcher).collect::<BTreeSet<_>>();
         for watcher in &told {
             tell(*watcher, event);
         }
@@ -387,20 +354,12 @@ impl WatchTable {
     #[must_use]
     pub fn paths_of(&self, watcher: WatcherId) -> BTreeSet<&str> {
         let paths = self.watchers.get(&watcher);
-        paths
-            .into_iter()
-            .flat_map(|paths| paths.keys())
-            .map(|path| &**path)
-            .collect()
+        paths.into_iter().flat_map(|paths| paths.keys()).map(|path| &**path).collect()
     }
 }
 
-const KINDS: [WatchKind; 4] = [
-    WatchKind::Data,
-    WatchKind::Child,
-    WatchKind::Persistent,
-    WatchKind::PersistentRecursive,
-];
+const KINDS: [WatchKind; 4] =
+    [WatchKind::Data, WatchKind::Child, WatchKind::Persistent, WatchKind::PersistentRecursive];
 
 /// The lists of setWatches and setWatches2: what a client watched on its last connection.
 #[derive(Clone, Debug, Default)]
@@ -444,54 +403,29 @@ impl<'a> SetWatches<'a> {
     pub fn evaluate<'t>(&'t self, tree: &'t DataTree) -> impl Iterator<Item = Rearmed<'a>> + 't {
         let since = self.relative_zxid;
         let data = self.data.iter().map(move |path| match tree.get(path) {
-            None => Rearmed::Missed {
-                event: EventType::NodeDeleted,
-                path,
-            },
-            Some(node) if node.persisted().mzxid > since => Rearmed::Missed {
-                event: EventType::NodeDataChanged,
-                path,
-            },
-            Some(_) => Rearmed::Armed {
-                kind: WatchKind::Data,
-                path,
-            },
+            None => Rearmed::Missed { event: EventType::NodeDeleted, path },
+            Some(node) if node.persisted().mzxid > since => {
+                Rearmed::Missed { event: EventType::NodeDataChanged, path }
+            }
+            Some(_) => Rearmed::Armed { kind: WatchKind::Data, path },
         });
         let exist = self.exist.iter().map(move |path| match tree.get(path) {
-            Some(_) => Rearmed::Missed {
-                event: EventType::NodeCreated,
-                path,
-            },
-            None => Rearmed::Armed {
-                kind: WatchKind::Data,
-                path,
-            },
+            Some(_) => Rearmed::Missed { event: EventType::NodeCreated, path },
+            None => Rearmed::Armed { kind: WatchKind::Data, path },
         });
         let child = self.child.iter().map(move |path| match tree.get(path) {
-            None => Rearmed::Missed {
-                event: EventType::NodeDeleted,
-                path,
-            },
-            Some(node) if node.persisted().pzxid > since => Rearmed::Missed {
-                event: EventType::NodeChildrenChanged,
-                path,
-            },
-            Some(_) => Rearmed::Armed {
-                kind: WatchKind::Child,
-                path,
-            },
+            None => Rearmed::Missed { event: EventType::NodeDeleted, path },
+            Some(node) if node.persisted().pzxid > since => {
+                Rearmed::Missed { event: EventType::NodeChildrenChanged, path }
+            }
+            Some(_) => Rearmed::Armed { kind: WatchKind::Child, path },
         });
-        let persistent = self.persistent.iter().map(|path| Rearmed::Armed {
-            kind: WatchKind::Persistent,
-            path,
-        });
-        let recursive = self.persistent_recursive.iter().map(|path| Rearmed::Armed {
-            kind: WatchKind::PersistentRecursive,
-            path,
-        });
-        data.chain(exist)
-            .chain(child)
-            .chain(persistent)
-            .chain(recursive)
+        let persistent =
+            self.persistent.iter().map(|path| Rearmed::Armed { kind: WatchKind::Persistent, path });
+        let recursive = self
+            .persistent_recursive
+            .iter()
+            .map(|path| Rearmed::Armed { kind: WatchKind::PersistentRecursive, path });
+        data.chain(exist).chain(child).chain(persistent).chain(recursive)
     }
 }

@@ -32,11 +32,7 @@ pub(super) fn decide(
     let mark = outstanding.mark();
     out.put_i32(length(ops.len()));
     for (index, op) in ops.iter().enumerate() {
-        let mut desk = Desk {
-            outstanding,
-            tree,
-            request,
-        };
+        let mut desk = Desk { outstanding, tree, request };
         if let Err(code) = desk.decide_member(op, out) {
             outstanding.take_back(mark);
             out.truncate(TxnHeader::SIZE);
@@ -54,10 +50,7 @@ fn is_readable(op: &MultiOp<'_>) -> bool {
         | MultiOp::Create2(CreateRequest { flags, .. })
         | MultiOp::CreateContainer(CreateRequest { flags, .. }) => CreateMode::from_code(*flags)
             .is_some_and(|mode| {
-                !matches!(
-                    mode,
-                    CreateMode::PersistentTtl | CreateMode::PersistentSequentialTtl
-                )
+                !matches!(mode, CreateMode::PersistentTtl | CreateMode::PersistentSequentialTtl)
             }),
         op => !op.is_read(),
     }
@@ -94,10 +87,7 @@ fn failed(index: usize, count: usize, code: ErrorCode) -> Vec<MultiMember<'stati
             std::cmp::Ordering::Equal => code.code(),
             std::cmp::Ordering::Greater => ErrorCode::RuntimeInconsistency.code(),
         };
-        MultiMember {
-            op: jute::OpCode::Error,
-            txn: Txn::Error { code },
-        }
+        MultiMember { op: jute::OpCode::Error, txn: Txn::Error { code } }
     };
     (0..count).map(member).collect()
 }

@@ -118,12 +118,8 @@ impl Outstanding {
     pub(super) fn ephemerals_of(&self, tree: &DataTree, session: i64) -> BTreeSet<Arc<str>> {
         let first: Arc<str> = Arc::from("");
         let pending = self.owned.range((session, first)..);
-        let pending = pending
-            .take_while(|(owner, _)| *owner == session)
-            .map(|(_, path)| path);
-        let in_tree = tree
-            .ephemerals_of(session)
-            .filter(|path| !self.nodes.contains_key(*path));
+        let pending = pending.take_while(|(owner, _)| *owner == session).map(|(_, path)| path);
+        let in_tree = tree.ephemerals_of(session).filter(|path| !self.nodes.contains_key(*path));
         pending.chain(in_tree).cloned().collect()
     }
 
@@ -136,54 +132,36 @@ impl Outstanding {
         node: Option<PendingNode>,
     ) {
         let term = |node: Option<&PendingNode>| {
-            node.map_or(0, |node| {
-                digest::term_of(path, node.content_crc, &node.stat)
-            })
+            node.map_or(0, |node| digest::term_of(path, node.content_crc, &node.stat))
         };
         let before = term(self.node(tree, path).as_deref());
-        let digest = self
-            .digest(tree)
-            .wrapping_sub(before)
-            .wrapping_add(term(node.as_ref()));
+        let digest = self.digest(tree).wrapping_sub(before).wrapping_add(term(node.as_ref()));
         let path: Arc<str> = match self.nodes.get_key_value(path) {
             Some((path, _)) => path.clone(),
             None => path.into(),
         };
         let before = self.replace(&path, Some(Decision { zxid, node }));
-        self.undo.push(Undo {
-            path: path.clone(),
-            before,
-            digest: self.digest,
-        });
+        self.undo.push(Undo { path: path.clone(), before, digest: self.digest });
         self.digest = Some(digest);
         self.order.push_back((zxid, Subject::Node(path)));
     }
 
     /// Notes that a session is created or closed by the transaction `zxid`.
     pub(super) fn put_session(&mut self, zxid: i64, session: i64, alive: bool) {
-        self.sessions
-            .insert(session, SessionDecision { zxid, alive });
+        self.sessions.insert(session, SessionDecision { zxid, alive });
         self.order.push_back((zxid, Subject::Session(session)));
     }
 
     /// Starts a group of decisions about znodes that may have to be taken back.
     pub(super) fn mark(&mut self) -> Mark {
         self.undo.clear();
-        Mark {
-            undo: 0,
-            order: self.order.len(),
-        }
+        Mark { undo: 0, order: self.order.len() }
     }
 
     /// Takes back all decisions since `mark`.
     pub(super) fn take_back(&mut self, mark: Mark) {
         while self.undo.len() > mark.undo {
-            let Some(Undo {
-                path,
-                before,
-                digest,
-            }) = self.undo.pop()
-            else {
+            let Some(Undo { path, before, digest }) = self.undo.pop() else {
                 break;
             };
             self.replace(&path, before);
@@ -204,11 +182,7 @@ impl Outstanding {
                     }
                 }
                 Some((decided, Subject::Session(session))) => {
-                    if self
-                        .sessions
-                        .get(&session)
-                        .is_some_and(|it| it.zxid == decided)
-                    {
+                    if self.sessions.get(&session).is_some_and(|it| it.zxid == decided) {
                         self.sessions.remove(&session);
                     }
                 }

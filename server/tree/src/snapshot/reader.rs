@@ -36,11 +36,7 @@ pub struct SnapshotError {
 
 impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "tree stream, entry at byte {}: {}",
-            self.offset, self.what
-        )
+        write!(f, "tree stream, entry at byte {}: {}", self.offset, self.what)
     }
 }
 
@@ -72,12 +68,7 @@ impl TreeReader {
     #[must_use]
     pub fn new(hash_seed: u64) -> Self {
         let tree = DataTree::empty(hash_seed);
-        Self {
-            tree,
-            state: State::SessionCount,
-            partial: Vec::new(),
-            offset: 0,
-        }
+        Self { tree, state: State::SessionCount, partial: Vec::new(), offset: 0 }
     }
 
     /// Takes the next piece. After [`Fed::Done`] call [`finish`](Self::finish).
@@ -97,9 +88,7 @@ impl TreeReader {
             bytes.extend_from_slice(piece);
             let used = self.take_entries(&bytes)?;
             if matches!(self.state, State::Done) {
-                return Ok(Fed::Done {
-                    consumed: used - had,
-                });
+                return Ok(Fed::Done { consumed: used - had });
             }
             bytes.drain(..used);
             self.partial = bytes;
@@ -139,10 +128,7 @@ impl TreeReader {
     }
 
     fn error(&self, used: usize, what: &str) -> SnapshotError {
-        SnapshotError {
-            offset: self.offset + used as u64,
-            what: what.to_owned(),
-        }
+        SnapshotError { offset: self.offset + used as u64, what: what.to_owned() }
     }
 
     fn take_entry(&mut self, reader: &mut Reader<'_>) -> Result<State, Trouble> {
@@ -188,9 +174,7 @@ impl TreeReader {
         } else if self.tree.get(path).is_some() {
             Some(format!("znode {path} comes twice"))
         } else if !self.tree.acls.contains(acl) {
-            Some(format!(
-                "znode {path} has ACL list {acl}, which is not in the stream"
-            ))
+            Some(format!("znode {path} has ACL list {acl}, which is not in the stream"))
         } else {
             None
         };
@@ -199,30 +183,17 @@ impl TreeReader {
         }
         self.tree.acls.count_use(acl);
         let path = if path.is_empty() { path::ROOT } else { path };
-        self.tree.insert_node(&NewNode {
-            path,
-            data,
-            acl,
-            stat,
-        });
+        self.tree.insert_node(&NewNode { path, data, acl, stat });
         Ok(State::Node)
     }
 }
 
 fn sessions_left(left: usize) -> State {
-    if left == 0 {
-        State::AclCount
-    } else {
-        State::Session { left }
-    }
+    if left == 0 { State::AclCount } else { State::Session { left } }
 }
 
 fn acls_left(left: usize) -> State {
-    if left == 0 {
-        State::Node
-    } else {
-        State::Acl { left }
-    }
+    if left == 0 { State::Node } else { State::Acl { left } }
 }
 
 fn count(reader: &mut Reader<'_>) -> Result<usize, Trouble> {

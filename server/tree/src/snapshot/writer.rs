@@ -52,10 +52,7 @@ impl TreeWriter {
     /// Starts to write a tree.
     #[must_use]
     pub const fn new(tree: FrozenTree) -> Self {
-        Self {
-            tree,
-            at: Position::Start,
-        }
+        Self { tree, at: Position::Start }
     }
 
     /// The tree being written.
@@ -89,10 +86,7 @@ impl TreeWriter {
                 })
             }
             Position::Session { after } => {
-                let rest = (
-                    std::ops::Bound::Excluded(*after),
-                    std::ops::Bound::Unbounded,
-                );
+                let rest = (std::ops::Bound::Excluded(*after), std::ops::Bound::Unbounded);
                 Some(match self.tree.sessions.range(rest).next() {
                     Some((session, timeout_ms)) => put_session(*session, *timeout_ms, out),
                     None => Position::AclCount,
@@ -106,17 +100,13 @@ impl TreeWriter {
                 Some((number, list)) => {
                     out.put_i64(number);
                     list.encode(out);
-                    Position::Acl {
-                        after: Some(number),
-                    }
+                    Position::Acl { after: Some(number) }
                 }
                 None => {
                     let root = self.tree.nodes.get_shared(path::ROOT);
                     let node = root.expect("every tree has a root").clone();
                     put_node("", &node, out);
-                    Position::Node {
-                        way: vec![Visited { node, child: None }],
-                    }
+                    Position::Node { way: vec![Visited { node, child: None }] }
                 }
             }),
             Position::Node { way } => {
@@ -127,17 +117,10 @@ impl TreeWriter {
                         continue;
                     };
                     *child = Some(next.clone());
-                    let node = self
-                        .tree
-                        .nodes
-                        .get_shared(&next)
-                        .expect("a child is in the map");
+                    let node = self.tree.nodes.get_shared(&next).expect("a child is in the map");
                     put_node(&next, node, out);
                     if node.children.is_some() {
-                        way.push(Visited {
-                            node: node.clone(),
-                            child: None,
-                        });
+                        way.push(Visited { node: node.clone(), child: None });
                     }
                     return Some(Position::Node { way });
                 }
