@@ -53,8 +53,8 @@ pub(crate) struct Core {
     saves_pending: VecDeque<Epochs>,
     saves_asked: u64,
     links_dialed: u64,
-    /// Until when an answer to `Input::HandOff` is owed although this server does not lead any more.
-    hand_off_until: Option<Millis>,
+    /// Leadership was given away and no successor was seen yet.
+    hand_off: Option<PendingHandOff>,
 }
 
 impl Core {
@@ -77,7 +77,7 @@ impl Core {
             saves_pending: VecDeque::new(),
             saves_asked: 0,
             links_dialed: 0,
-            hand_off_until: None,
+            hand_off: None,
         }
     }
 
@@ -181,25 +181,48 @@ impl Core {
     }
 
     /// Leadership was given away: someone else should lead soon.
-    pub(crate) fn await_successor(&mut self, now: Millis) {
-        self.hand_off_until = Some(now.plus(HAND_OFF_WAIT_MS));
+    pub(crate) fn await_successor(&mut self, now: Millis, asked: Asked) {
+        self.hand_off = Some(PendingHandOff { until: now.plus(HAND_OFF_WAIT_MS), asked });
     }
 
     /// Whether we gave leadership away and saw no successor yet: we do not stand for election.
     pub(crate) fn awaits_successor(&self) -> bool {
-        self.hand_off_until.is_some()
+        self.hand_off.is_some()
     }
 
     pub(crate) fn hand_off_deadline(&self) -> Option<Millis> {
-        self.hand_off_until
+        self.hand_off.as_ref().map(|hand_off| hand_off.until)
     }
 
     /// Someone else leads, or nobody did for too long.
     pub(crate) fn finish_hand_off(&mut self, outputs: &mut Vec<Output>) {
-        if self.hand_off_until.take().is_some() {
+        if self.hand_off.take().is_some_and(|hand_off| hand_off.asked == Asked::ByInput) {
             outputs.push(Output::HandedOff);
         }
     }
+
+    /// We are asked to leave without leading: at once, unless leadership is on its way to another.
+    pub(crate) fn on_hand_off(&mut self, outputs: &mut Vec<Output>) {
+        match &mut self.hand_off {
+            Some(hand_off) => hand_off.asked = Asked::ByInput,
+            None => outputs.push(Output::HandedOff),
+        }
+    }
+}
+
+/// Who wanted leadership to be given away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// `Input::HandOff`: an answer is owed.
+    ByInput,
+    /// Nobody: the leader itself is not fit.
+    ByNobody,
+}
+
+#[derive(Debug)]
+struct PendingHandOff {
+    until: Millis,
+    asked: Asked,
 }
 
 /// Shorthand for the most frequent output.

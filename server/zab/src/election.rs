@@ -24,6 +24,9 @@ use crate::zxid::{Millis, Zxid};
 const RESEND_MS_MIN: u64 = 200;
 const RESEND_MS_MAX: u64 = 60_000;
 
+/// How long after our last vote the word of a leader makes us ask its followers anew.
+const ASK_AGAIN_MS: u64 = 1_000;
+
 /// Links accepted before we know whether we lead; more than the largest ensemble has servers.
 const EARLY_LINKS_MAX: usize = 256;
 
@@ -41,6 +44,8 @@ pub(crate) struct Looking {
     finalize_at: Option<Millis>,
     resend_at: Millis,
     resend_ms: u64,
+    /// When all were last told our vote.
+    told_at: Millis,
     since: Millis,
     /// Links accepted meanwhile, with the first message of each: learners that were quicker than we are.
     early_links: BTreeMap<LinkId, Option<Message>>,
@@ -66,10 +71,11 @@ impl Looking {
             finalize_at: None,
             resend_at: now.plus(RESEND_MS_MIN),
             resend_ms: RESEND_MS_MIN,
+            told_at: now,
             since: now,
             early_links: BTreeMap::new(),
         };
-        looking.broadcast(core, outputs);
+        looking.broadcast(core, now, outputs);
         let transition = looking.evaluate(core, now);
         (looking, transition)
     }
@@ -97,7 +103,7 @@ impl Looking {
         if now >= self.resend_at {
             self.resend_ms = (self.resend_ms * 2).min(RESEND_MS_MAX);
             self.resend_at = now.plus(self.resend_ms);
-            self.broadcast(core, outputs);
+            self.broadcast(core, now, outputs);
         }
         self.evaluate(core, now)
     }
@@ -169,7 +175,7 @@ impl Looking {
             self.finalize_at = None;
             self.resend_ms = RESEND_MS_MIN;
             self.resend_at = now.plus(RESEND_MS_MIN);
-            self.broadcast(core, outputs);
+            self.broadcast(core, now, outputs);
         } else if first {
             self.answer(core, from, outputs);
         }
@@ -192,11 +198,12 @@ impl Looking {
         if let Some(transition) = self.join_settled(core, &notification) {
             return Some(transition);
         }
-        if leads && news {
-            // There is a leader, but who follows it? Those who do answer at once.
+        if leads && (news || now.since(self.told_at) >= ASK_AGAIN_MS) {
+            // There is a leader, but who follows it? Those who do answer at once. (A leader speaks up every tick for
+            // those who do not follow it: after a partition nobody waits for a back-off of minutes.)
             self.resend_ms = RESEND_MS_MIN;
             self.resend_at = now.plus(RESEND_MS_MIN);
-            self.broadcast(core, outputs);
+            self.broadcast(core, now, outputs);
         }
         self.evaluate(core, now)
     }
@@ -290,7 +297,8 @@ impl Looking {
         outputs.push(Output::Notify { to, notification: self.notification(core) });
     }
 
-    fn broadcast(&self, core: &Core, outputs: &mut Vec<Output>) {
+    fn broadcast(&mut self, core: &Core, now: Millis, outputs: &mut Vec<Output>) {
+        self.told_at = now;
         for voter in core.config.ensemble.voters() {
             if *voter != core.id() {
                 self.notify(core, *voter, outputs);

@@ -451,9 +451,8 @@ impl Leading {
         if let Some(until) = self.leaving
             && (done || now >= until)
         {
-            if let Some(heir) = self.learners.heir(core) {
-                let vote = Vote { epoch: self.epoch, zxid: heir.acked, leader: heir.id };
-                return Some(Transition::HandOver(vote));
+            if let Some(transition) = self.hand_over(core) {
+                return Some(transition);
             }
             self.leaving = None;
             outputs.push(Output::HandedOff);
@@ -463,6 +462,13 @@ impl Leading {
             return Some(Transition::Look);
         }
         None
+    }
+
+    /// Gives leadership to the best synced voter, if there is one.
+    fn hand_over(&self, core: &Core) -> Option<Transition> {
+        let heir = self.learners.heir(core)?;
+        let vote = Vote { epoch: self.epoch, zxid: heir.acked, leader: heir.id };
+        Some(Transition::HandOver(vote))
     }
 
     pub(crate) fn on_tick(
@@ -503,8 +509,8 @@ impl Leading {
             }
         } else {
             if overdue.is_some_and(|(_, end)| core.log.durable() < end) {
-                // Our own disk does not keep up: a leader that cannot log must not lead.
-                return Some(Transition::Look);
+                // Our own disk does not keep up: a leader that cannot log must not lead, nor be elected again.
+                return Some(self.hand_over(core).unwrap_or(Transition::Look));
             }
             if self.beats.is_multiple_of(2) && !self.learners.is_synced_quorum(core, true) {
                 return Some(Transition::Look);

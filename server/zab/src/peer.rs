@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::config::Config;
-use crate::core::{Core, Transition, close};
+use crate::core::{Asked, Core, Transition, close};
 use crate::election::Looking;
 use crate::ensemble::ServerId;
 use crate::following::Following;
@@ -259,9 +259,7 @@ impl Peer {
         {
             return leading.advance(&mut self.core, now, outputs);
         }
-        if !self.core.awaits_successor() {
-            outputs.push(Output::HandedOff);
-        }
+        self.core.on_hand_off(outputs);
         None
     }
 
@@ -323,10 +321,11 @@ impl Peer {
         match role {
             Role::Leading(mut leading) => {
                 leading.leave("not leading any more", outputs);
-                if heir.is_some() {
-                    self.core.await_successor(now);
-                } else if leading.is_leaving() {
-                    outputs.push(Output::HandedOff);
+                match (heir.is_some(), leading.is_leaving()) {
+                    (true, true) => self.core.await_successor(now, Asked::ByInput),
+                    (true, false) => self.core.await_successor(now, Asked::ByNobody),
+                    (false, true) => outputs.push(Output::HandedOff),
+                    (false, false) => {}
                 }
             }
             Role::Looking(looking) => {

@@ -284,14 +284,16 @@ impl goldenscript::Runner for Runner {
 /// Runs every script of a folder and names the one that differs.
 fn run_folder(name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
-    let mut paths: Vec<_> =
-        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> = std::fs::read_dir(&folder)
+        .expect("the folder exists")
+        .map(|entry| entry.expect("it can be listed").path())
+        .collect();
     paths.sort();
     assert!(!paths.is_empty(), "no scripts in {}", folder.display());
     for path in paths {
         println!("script {}", path.display());
         let mut runner = Runner { cluster: Cluster::new(3, 0, |_| {}) };
-        goldenscript::run(&mut runner, &path).unwrap();
+        goldenscript::run(&mut runner, &path).expect("the script runs");
     }
 }
 

@@ -93,7 +93,8 @@ pub(crate) fn status_line(status: &Status) -> String {
     );
     for learner in &status.learners {
         let synced = if learner.synced { "synced" } else { "syncing" };
-        write!(line, " s{}:{synced}@{}", learner.id, learner.acked).unwrap();
+        write!(line, " s{}:{synced}@{}", learner.id, learner.acked)
+            .expect("writing to a string cannot fail");
     }
     line
 }
