@@ -40,7 +40,7 @@ base_images_dir() {
   printf '%s/images-%s' "$cache_dir" "$key"
 }
 
-# Runs one long command with its output in a log, and says every 15 s that it is still at work.
+# Runs one long command with its output in a log, and says every 15 s that it is still at work, and at what.
 with_progress() { # WHAT LOG COMMAND...
   local what=$1 log=$2 started=$EPOCHREALTIME pid next=$((SECONDS + 15))
   shift 2
@@ -49,7 +49,7 @@ with_progress() { # WHAT LOG COMMAND...
   pid=$!
   while kill -0 "$pid" 2> /dev/null; do
     if ((SECONDS >= next)); then
-      step "  $what: at work for $(seconds_since "$started") s"
+      step "  $what: at work for $(seconds_since "$started") s$(last_line "$log")"
       next=$((SECONDS + 15))
     fi
     sleep 0.3
@@ -60,6 +60,8 @@ with_progress() { # WHAT LOG COMMAND...
   fi
   step "$what: $(seconds_since "$started") s"
 }
+
+last_line() { tail -n 1 "$1" | awk 'NF { $1 = $1; print " (" substr($0, 1, 60) ")" }'; }
 
 go_build() { # FOLDER OUT LINKER_FLAGS PACKAGE
   (cd "$1" && CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "$3" -o "$2" "$4")

@@ -19,16 +19,21 @@ lock_lab() {
   flock --wait 300 "$lab_lock" || fail "another 'lab' command has been at work on $state_dir for 5 minutes"
 }
 
-check_state_folder() {
-  case $state_dir/ in
-    /run/* | /var/run/* | /var/log/* | /proc/* | /sys/*) fail "ZAB_LAB_STATE is $state_dir; expected a folder on a disk: a machine has its own /run, /var/log, /proc and /sys" ;;
-    /*) ;;
-    *) fail "ZAB_LAB_STATE is $state_dir; expected an absolute path" ;;
-  esac
+check_folders() {
+  local name
+  for name in ZAB_LAB_STATE=$state_dir ZAB_LAB_CACHE=$cache_dir; do
+    case ${name#*=}/ in
+      /run/* | /var/run/* | /var/log/* | /proc/* | /sys/*)
+        fail "${name%%=*} is ${name#*=}; expected a folder on a disk: a machine has its own /run, /var/log, /proc and /sys"
+        ;;
+      /*) ;;
+      *) fail "${name%%=*} is ${name#*=}; expected an absolute path" ;;
+    esac
+  done
 }
 
 up() {
-  check_state_folder
+  check_folders
   require_root up
   lock_lab
   case $(lab_condition) in
@@ -106,7 +111,7 @@ say_next() {
 
 down() {
   local machine pids=() failed=0
-  check_state_folder
+  check_folders
   require_root down
   lock_lab
   if [[ ! -e $state_dir ]]; then
