@@ -10,3 +10,7 @@ pub mod status;
 pub mod metrics;
 
 pub mod admin;
+
+pub mod core_sink;
+
+pub mod peers;
