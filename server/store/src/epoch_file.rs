@@ -14,10 +14,8 @@ const CURRENT: &str = "currentEpoch";
 pub(crate) fn read(files: &Files, default: Epoch) -> Result<Epochs> {
     let accepted = read_one(files, ACCEPTED)?;
     let current = read_one(files, CURRENT)?;
-    let epochs = Epochs {
-        accepted: accepted.unwrap_or(default),
-        current: current.unwrap_or(default),
-    };
+    let epochs =
+        Epochs { accepted: accepted.unwrap_or(default), current: current.unwrap_or(default) };
     if epochs.accepted < epochs.current {
         return Err(Error::Refused {
             path: files.path(Dir::Data, ACCEPTED),
@@ -26,11 +24,7 @@ pub(crate) fn read(files: &Files, default: Epoch) -> Result<Epochs> {
                  no epoch is adopted before it is accepted",
                 epochs.accepted,
                 epochs.current,
-                if current.is_some() {
-                    CURRENT
-                } else {
-                    "the log"
-                },
+                if current.is_some() { CURRENT } else { "the log" },
             ),
         });
     }

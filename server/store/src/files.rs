@@ -25,11 +25,7 @@ impl Files {
 
     fn explain(&self, op: &'static str, dir: Dir, name: &str) -> impl Fn(io::Error) -> Error {
         let path = self.disk.path(dir, name);
-        move |source| Error::Io {
-            op,
-            path: path.clone(),
-            source,
-        }
+        move |source| Error::Io { op, path: path.clone(), source }
     }
 
     pub(crate) fn list(&self, dir: Dir) -> Result<Vec<String>> {
@@ -53,9 +49,7 @@ impl Files {
     }
 
     pub(crate) fn rename(&self, dir: Dir, from: &str, to: &str) -> Result<()> {
-        self.disk
-            .rename(dir, from, to)
-            .map_err(self.explain("rename", dir, from))
+        self.disk.rename(dir, from, to).map_err(self.explain("rename", dir, from))
     }
 
     /// Removes a name that may be gone already.
@@ -67,9 +61,7 @@ impl Files {
     }
 
     pub(crate) fn sync_dir(&self, dir: Dir) -> Result<()> {
-        self.disk
-            .sync_dir(dir)
-            .map_err(self.explain("sync directory", dir, ""))
+        self.disk.sync_dir(dir).map_err(self.explain("sync directory", dir, ""))
     }
 
     pub(crate) fn exists(&self, dir: Dir, name: &str) -> Result<bool> {
@@ -118,11 +110,7 @@ impl fmt::Debug for OpenFile {
 impl OpenFile {
     fn explain(&self, op: &'static str) -> impl Fn(io::Error) -> Error {
         let path = self.path.clone();
-        move |source| Error::Io {
-            op,
-            path: path.clone(),
-            source,
-        }
+        move |source| Error::Io { op, path: path.clone(), source }
     }
 
     pub(crate) fn path(&self) -> &std::path::Path {

@@ -124,9 +124,6 @@ impl Maintenance {
             self.files.remove(Dir::Log, &segment::name(*first))?;
         }
         self.files.sync_dir(Dir::Log)?;
-        Ok(Removed {
-            snapshots: doomed.snapshots.len(),
-            logs: doomed.logs.len(),
-        })
+        Ok(Removed { snapshots: doomed.snapshots.len(), logs: doomed.logs.len() })
     }
 }

@@ -37,12 +37,7 @@ impl OsDisk {
         if !same {
             locks.push(lock(&log)?);
         }
-        Ok(Self {
-            home: data_dir.to_owned(),
-            data,
-            log,
-            _locks: locks,
-        })
+        Ok(Self { home: data_dir.to_owned(), data, log, _locks: locks })
     }
 
     fn dir(&self, dir: Dir) -> &Path {
@@ -57,11 +52,7 @@ impl OsDisk {
 /// Makes `parent/version-2` and syncs every directory that got a new name.
 fn make_dir(parent: &Path) -> Result<PathBuf> {
     let path = parent.join(VERSION_DIR);
-    let fail = |source| Error::Io {
-        op: "create directory",
-        path: path.clone(),
-        source,
-    };
+    let fail = |source| Error::Io { op: "create directory", path: path.clone(), source };
     let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.exists()).collect();
     fs::create_dir_all(&path).map_err(fail)?;
     for dir in missing {
@@ -77,17 +68,9 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 
 fn lock(dir: &Path) -> Result<fs::File> {
     let path = dir.join(LOCK_NAME);
-    let fail = |source| Error::Io {
-        op: "lock",
-        path: path.clone(),
-        source,
-    };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(fail)?;
+    let fail = |source| Error::Io { op: "lock", path: path.clone(), source };
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(fail)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::Refused {
@@ -115,10 +98,7 @@ impl Disk for OsDisk {
     }
 
     fn open(&self, dir: Dir, name: &str) -> io::Result<Box<dyn File>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.path(dir, name))?;
+        let file = OpenOptions::new().read(true).write(true).open(self.path(dir, name))?;
         Ok(Box::new(OsFile(file)))
     }
 

@@ -124,11 +124,9 @@ impl Reader {
     pub(crate) fn tail(&mut self) -> Result<Tail> {
         let data_end = self.data_end()?;
         match self.origin.clone() {
-            Err(what) if data_end < HEADER_BYTES => Ok(if self.size == 0 {
-                Tail::Clean
-            } else {
-                Tail::Torn { what }
-            }),
+            Err(what) if data_end < HEADER_BYTES => {
+                Ok(if self.size == 0 { Tail::Clean } else { Tail::Torn { what } })
+            }
             Err(what) => Ok(Tail::Damaged { what }),
             Ok(_) if data_end <= self.offset => Ok(Tail::Clean),
             Ok(Origin::Marked) => self.tail_with_mark(data_end),
@@ -223,11 +221,7 @@ impl Reader {
         let body = self.bytes(offset + RECORD_HEAD_BYTES, length + 1)?;
         let (payload, trailer) = (&body[..length], body[length]);
         Ok(match segment::check_record(&head, payload, trailer) {
-            Ok(zxid) => Ok(Record {
-                offset,
-                zxid,
-                payload: Bytes::copy_from_slice(payload),
-            }),
+            Ok(zxid) => Ok(Record { offset, zxid, payload: Bytes::copy_from_slice(payload) }),
             Err(what) => Err(what),
         })
     }

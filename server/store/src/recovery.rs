@@ -118,10 +118,7 @@ pub(crate) fn recover(
         changes: Vec::new(),
         torn: None,
     };
-    let start = logs
-        .iter()
-        .rposition(|first| *first <= base.next())
-        .unwrap_or(0);
+    let start = logs.iter().rposition(|first| *first <= base.next()).unwrap_or(0);
     for first in &logs[start..] {
         replay.file(&segment::name(*first))?;
     }
@@ -204,11 +201,7 @@ impl Replay<'_> {
                 self.history.repair.trim = (reader.size() > used).then(|| (name.to_owned(), used));
             }
             Tail::Torn { what } => {
-                let cut = Cut {
-                    path: reader.path().to_owned(),
-                    offset: reader.offset(),
-                    what,
-                };
+                let cut = Cut { path: reader.path().to_owned(), offset: reader.offset(), what };
                 // The first of several is the one to report; those after it hold no record.
                 let last = self.previous.unwrap_or(self.base);
                 if self.torn.is_some() || records == 0 {
@@ -249,13 +242,7 @@ impl Replay<'_> {
     }
 
     fn record(&mut self, reader: &Reader, offset: u64, zxid: Zxid, payload: Bytes) -> Result<()> {
-        let corrupt = |what| {
-            Err(Error::Corrupt {
-                path: reader.path().to_owned(),
-                offset,
-                what,
-            })
-        };
+        let corrupt = |what| Err(Error::Corrupt { path: reader.path().to_owned(), offset, what });
         if let Some(previous) = self.previous
             && zxid <= previous
         {
@@ -286,15 +273,8 @@ impl Replay<'_> {
         let payload = decode_log_payload(payload).map_err(|error| error.to_string())?;
         self.changes.clear();
         let tree = &mut self.history.tree;
-        tree.apply(
-            &payload.header,
-            &payload.txn,
-            ApplyMode::Replay,
-            &mut self.changes,
-        );
-        self.digest = payload
-            .digest
-            .filter(|digest| digest.version == tree::DIGEST_VERSION);
+        tree.apply(&payload.header, &payload.txn, ApplyMode::Replay, &mut self.changes);
+        self.digest = payload.digest.filter(|digest| digest.version == tree::DIGEST_VERSION);
         Ok(())
     }
 
@@ -348,11 +328,7 @@ pub(crate) struct Recent {
 
 impl Recent {
     fn new(bytes_max: usize) -> Self {
-        Self {
-            entries: VecDeque::new(),
-            bytes: 0,
-            bytes_max,
-        }
+        Self { entries: VecDeque::new(), bytes: 0, bytes_max }
     }
 
     fn first(&self) -> Option<Zxid> {
@@ -386,10 +362,7 @@ impl Recent {
         self.bytes += payload.len();
         self.entries.push_back((zxid, payload));
         while self.bytes > self.bytes_max {
-            let (_, dropped) = self
-                .entries
-                .pop_front()
-                .expect("bytes are those of entries");
+            let (_, dropped) = self.entries.pop_front().expect("bytes are those of entries");
             self.bytes -= dropped.len();
         }
     }

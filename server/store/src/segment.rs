@@ -42,10 +42,7 @@ pub(crate) fn name(first: Zxid) -> String {
 /// The zxid in the name of a log file; `None` for other names.
 pub(crate) fn zxid_of(name: &str) -> Option<Zxid> {
     let digits = name.strip_prefix("log.")?;
-    i64::from_str_radix(digits, 16)
-        .ok()
-        .filter(|z| *z >= 0 && !digits.starts_with('+'))
-        .map(Zxid)
+    i64::from_str_radix(digits, 16).ok().filter(|z| *z >= 0 && !digits.starts_with('+')).map(Zxid)
 }
 
 /// The header of a file of ours.
@@ -70,9 +67,7 @@ pub(crate) enum Origin {
 pub(crate) fn parse_header(bytes: &[u8; HEADER_BYTES as usize]) -> Result<Origin, String> {
     let [magic @ .., _, _, _, _, _, _, _, _, _, _, _, _] = bytes;
     if *magic != MAGIC {
-        return Err(format!(
-            "the file begins with {magic:02x?}, expected \"ZKLG\""
-        ));
+        return Err(format!("the file begins with {magic:02x?}, expected \"ZKLG\""));
     }
     let version = be_i32(&bytes[4..8]);
     if version != VERSION {
@@ -95,10 +90,7 @@ pub(crate) fn record_bytes(payload: usize) -> u64 {
 /// # Panics
 /// When the payload is too short to be a transaction, or has no 31-bit length: the caller never makes such.
 pub(crate) fn push_record(out: &mut Vec<u8>, payload: &[u8]) {
-    assert!(
-        payload.len() >= PAYLOAD_BYTES_MIN,
-        "a payload begins with a transaction header"
-    );
+    assert!(payload.len() >= PAYLOAD_BYTES_MIN, "a payload begins with a transaction header");
     let length = i32::try_from(payload.len()).expect("a payload is shorter than 2 GiB");
     let checksum = i64::from(simd_adler32::adler32(&payload));
     out.extend_from_slice(&checksum.to_be_bytes());
@@ -135,9 +127,7 @@ pub(crate) fn check_record(
     trailer: u8,
 ) -> Result<Zxid, String> {
     if trailer != TRAILER {
-        return Err(format!(
-            "the record ends with byte {trailer:#04x}, expected {TRAILER:#04x}"
-        ));
+        return Err(format!("the record ends with byte {trailer:#04x}, expected {TRAILER:#04x}"));
     }
     let stored = u64::from_be_bytes(array(&head[..8]));
     let computed = u64::from(simd_adler32::adler32(&payload));
@@ -195,14 +185,7 @@ mod tests {
     fn names_are_those_of_the_first_zxid_in_hexadecimal() {
         assert_eq!(name(Zxid(0x1_0000_0001)), "log.100000001");
         assert_eq!(zxid_of("log.100000001"), Some(Zxid(0x1_0000_0001)));
-        for other in [
-            "log.",
-            "log.x",
-            "log.5.tmp",
-            "log.-5",
-            "log.+5",
-            "snapshot.5",
-        ] {
+        for other in ["log.", "log.x", "log.5.tmp", "log.-5", "log.+5", "snapshot.5"] {
             assert_eq!(zxid_of(other), None, "{other}");
         }
     }

@@ -83,11 +83,7 @@ fn parse_name(name: String) -> Option<Named> {
     let zxid = i64::from_str_radix(digits, 16)
         .ok()
         .filter(|zxid| *zxid >= 0 && !digits.starts_with('+'))?;
-    Some(Named {
-        zxid: Zxid(zxid),
-        form,
-        name,
-    })
+    Some(Named { zxid: Zxid(zxid), form, name })
 }
 
 /// Writes a snapshot under a temporary name, durably; the name.
@@ -191,16 +187,17 @@ pub(crate) fn load(
             &header[..read.min(8)]
         )));
     }
+    let mut chunk = vec![0; CHUNK_BYTES];
+    if let Err(what) = check_last_seal(&file, &mut chunk)? {
+        return Ok(Err(what));
+    }
     adler.write(&header);
     let mut reader = TreeReader::new(hash_seed);
-    let mut chunk = vec![0; CHUNK_BYTES];
     let mut offset = HEADER_BYTES as u64;
     let body_end = loop {
         let read = file.read_at(offset, &mut chunk)?;
         if read == 0 {
-            return Ok(Err(format!(
-                "the file ends at offset {offset}, inside the tree"
-            )));
+            return Ok(Err(format!("the file ends at offset {offset}, inside the tree")));
         }
         let piece = &chunk[..read];
         match reader.feed(piece) {
@@ -224,13 +221,32 @@ pub(crate) fn load(
     let mut seals = vec![0; SEALS_BYTES_MAX + 1];
     let read = file.read_at(body_end, &mut seals)?;
     if let Err(what) = check_seals(&seals[..read], &mut adler) {
-        return Ok(Err(format!(
-            "behind the tree, at offset {body_end}: {what}"
-        )));
+        return Ok(Err(format!("behind the tree, at offset {body_end}: {what}")));
     }
-    Ok(reader
-        .finish(zxid.0)
-        .map_err(|error| format!("at offset {}: {}", error.offset, error.what)))
+    Ok(reader.finish(zxid.0).map_err(|error| format!("at offset {}: {}", error.offset, error.what)))
+}
+
+/// Checks the seal at the end of the file, which covers all before it. Reading the file once for this alone is cheap
+/// beside building the tree, and nothing else ever sees a damaged byte.
+fn check_last_seal(file: &OpenFile, chunk: &mut [u8]) -> Result<std::result::Result<(), String>> {
+    let size = file.size()?;
+    let Some(seal_offset) = size.checked_sub(SEAL_BYTES as u64) else {
+        return Ok(Err(format!("the file has {size} bytes, not even a seal")));
+    };
+    let mut adler = Adler32::new();
+    let mut offset = 0;
+    while offset < seal_offset {
+        let length = (seal_offset - offset).min(chunk.len() as u64) as usize;
+        let read = file.read_at(offset, &mut chunk[..length])?;
+        if read == 0 {
+            break;
+        }
+        adler.write(&chunk[..read]);
+        offset += read as u64;
+    }
+    let mut seal = [0; SEAL_BYTES];
+    let read = file.read_at(seal_offset, &mut seal)?;
+    Ok(check_seal(&seal[..read], &mut adler, "last").map(drop))
 }
 
 /// Checks whatever seals there are; at least one.
@@ -269,9 +285,7 @@ fn check_seal<'a>(
         ));
     }
     if end != SEAL_END {
-        return Err(format!(
-            "the {which} seal ends with {end:02x?}, expected \"/\""
-        ));
+        return Err(format!("the {which} seal ends with {end:02x?}, expected \"/\""));
     }
     adler.write(seal);
     Ok(rest)
@@ -287,12 +301,7 @@ mod tests {
         assert_eq!(parse("snapshot.1f"), Some((0x1f, Form::Plain)));
         assert_eq!(parse("snapshot.1f.gz"), Some((0x1f, Form::Compressed)));
         assert_eq!(parse("snapshot.1f.snappy"), Some((0x1f, Form::Compressed)));
-        for other in [
-            "snapshot.1f.tmp",
-            "snapshot.",
-            "snapshot.-1",
-            "new-snapshot.1f.tmp",
-        ] {
+        for other in ["snapshot.1f.tmp", "snapshot.", "snapshot.-1", "new-snapshot.1f.tmp"] {
             assert_eq!(parse(other), None, "{other}");
         }
     }

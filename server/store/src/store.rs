@@ -105,7 +105,7 @@ impl Store {
         remove_leftovers(&files)?;
         let trusted = settle_trust(&files, options.empty, history.last)?;
         let store = Self {
-            log: TxnLog::new(files.clone(), history.last),
+            log: TxnLog::new(files.clone(), options.segment_bytes, history.last),
             files,
             gate: Gate::default(),
             epochs,
@@ -154,9 +154,14 @@ impl Store {
     /// Only `Poisoned`.
     ///
     /// # Panics
-    /// When `zxid` does not follow the last one, or is not the one inside the payload: one gap in a log stops every
-    /// Apache ZooKeeper server it reaches.
+    /// When `zxid` does not follow the last one, is not the one inside the payload, or is of an epoch that was not
+    /// accepted: the next start would refuse the log, and one gap in it stops every Apache ZooKeeper server it reaches.
     pub fn append(&mut self, zxid: Zxid, payload: &Bytes) -> Result<()> {
+        assert!(
+            zxid.epoch() <= self.epochs.accepted,
+            "{zxid} is logged before its epoch is accepted; the last accepted is {}",
+            self.epochs.accepted
+        );
         self.guard(|store| {
             store.log.append(zxid, payload);
             Ok(())
@@ -252,12 +257,17 @@ impl Store {
     /// When the disk fails; fatal.
     ///
     /// # Panics
-    /// When the tree is newer than `zxid`.
+    /// When the tree is newer than `zxid`, or `zxid` is of an epoch that was not accepted.
     pub fn install_snapshot(&mut self, zxid: Zxid, tree: &FrozenTree) -> Result<()> {
         assert!(
             tree.last_zxid() <= zxid.0,
             "the state received is as of {zxid}, not of {}",
             Zxid(tree.last_zxid())
+        );
+        assert!(
+            zxid.epoch() <= self.epochs.accepted,
+            "a snapshot of {zxid} comes before its epoch is accepted; the last accepted is {}",
+            self.epochs.accepted
         );
         self.guard(|store| {
             let gate = store.gate.clone();
@@ -325,9 +335,7 @@ impl Store {
     /// Runs an operation unless one has failed before.
     fn guard<T>(&mut self, operation: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if let Some(first) = &self.failed {
-            return Err(Error::Poisoned {
-                first: first.clone(),
-            });
+            return Err(Error::Poisoned { first: first.clone() });
         }
         let result = operation(self);
         if let Err(error) = &result {
@@ -339,12 +347,7 @@ impl Store {
     /// Whether there is a history that ends exactly with `after`.
     fn check_can_return_to(&self, after: Zxid) -> Result<()> {
         let snapshots = snapshot_file::list(&self.files)?;
-        let refuse = |what| {
-            Err(Error::Refused {
-                path: self.files.path(Dir::Log, ""),
-                what,
-            })
-        };
+        let refuse = |what| Err(Error::Refused { path: self.files.path(Dir::Log, ""), what });
         if snapshots.iter().all(|snapshot| snapshot.zxid > after) {
             return refuse(format!(
                 "the history cannot be cut after {after}: no snapshot is that old"
@@ -353,9 +356,7 @@ impl Store {
         if snapshots.iter().any(|snapshot| snapshot.zxid == after) || log_has(&self.files, after)? {
             return Ok(());
         }
-        refuse(format!(
-            "the history cannot be cut after {after}: it has no such transaction"
-        ))
+        refuse(format!("the history cannot be cut after {after}: it has no such transaction"))
     }
 }
 

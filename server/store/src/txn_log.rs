@@ -85,6 +85,7 @@ pub(crate) struct TxnLog {
     batches: Vec<Batch>,
     /// Kept for its capacity.
     spare: Vec<u8>,
+    segment_bytes: u64,
     last: Zxid,
     durable: Zxid,
     rolls: u64,
@@ -92,12 +93,13 @@ pub(crate) struct TxnLog {
 
 impl TxnLog {
     /// A log whose history ends, durably, with `last`.
-    pub(crate) fn new(files: Files, last: Zxid) -> Self {
+    pub(crate) fn new(files: Files, segment_bytes: u64, last: Zxid) -> Self {
         Self {
             files,
             active: None,
             batches: Vec::new(),
             spare: Vec::new(),
+            segment_bytes,
             last,
             durable: last,
             rolls: 0,
@@ -127,11 +129,7 @@ impl TxnLog {
              and a new epoch starts at counter 1",
             self.last
         );
-        assert_eq!(
-            segment::zxid(payload),
-            zxid,
-            "the payload carries the zxid it is logged under"
-        );
+        assert_eq!(segment::zxid(payload), zxid, "the payload carries the zxid it is logged under");
         let fits = |batch: &Batch| {
             batch.bytes.len() as u64 + segment::record_bytes(payload.len()) <= BATCH_BYTES_MAX
         };
@@ -184,9 +182,7 @@ impl TxnLog {
         }
         let active = self.active.as_mut().expect("started above if missing");
         let end = active.end + length;
-        batch
-            .bytes
-            .extend_from_slice(&segment::end(end, active.end));
+        batch.bytes.extend_from_slice(&segment::end(end, active.end));
         active.file.write_at(active.end, &batch.bytes)?;
         active.file.sync()?;
         active.end = end;
@@ -203,7 +199,8 @@ impl TxnLog {
         let name = segment::name(first);
         match self.files.rename(Dir::Log, PREPARED, &name) {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                make(&self.files, HURRIED_TEMPORARY, HURRIED_BYTES)?;
+                let bytes = self.segment_bytes.min(HURRIED_BYTES);
+                make(&self.files, HURRIED_TEMPORARY, bytes)?;
                 self.files.rename(Dir::Log, HURRIED_TEMPORARY, &name)?;
             }
             other => other?,
@@ -211,10 +208,6 @@ impl TxnLog {
         self.files.sync_dir(Dir::Log)?;
         let file = self.files.open(Dir::Log, &name)?;
         self.rolls += 1;
-        Ok(Active {
-            size: file.size()?,
-            file,
-            end: HEADER_BYTES,
-        })
+        Ok(Active { size: file.size()?, file, end: HEADER_BYTES })
     }
 }
