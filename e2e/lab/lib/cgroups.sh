@@ -24,6 +24,7 @@ make_legacy_cgroups() {
     [[ -d /sys/fs/cgroup/$controllers ]] || continue
     parent=/sys/fs/cgroup/$controllers${path%/}
     [[ -d $parent ]] || parent=/sys/fs/cgroup/$controllers # in a container the path may be the host's, not ours
+    printf '%s %s\n' "$controllers" "$parent/zab-lab/$1" >> "$(machine_dir "$1")/cgroups"
     for folder in "$parent/zab-lab" "$parent/zab-lab/$1"; do
       mkdir -p "$folder"
       if [[ -f $folder/cpuset.cpus ]]; then # a new cpuset is empty, and takes no process until it is filled
@@ -31,7 +32,6 @@ make_legacy_cgroups() {
         cat "$parent/cpuset.mems" > "$folder/cpuset.mems"
       fi
     done
-    printf '%s %s\n' "$controllers" "$parent/zab-lab/$1" >> "$(machine_dir "$1")/cgroups"
     count=$((count + 1))
   done < /proc/self/cgroup
   ((count > 0)) || fail "found no cgroup hierarchy below /sys/fs/cgroup: mount cgroup v2 there (mount -t cgroup2 none /sys/fs/cgroup)"
@@ -41,11 +41,11 @@ make_legacy_cgroups() {
 # give controllers to children.
 make_unified_cgroup() {
   local root=/sys/fs/cgroup
+  printf 'unified %s\n' "$root/zab-lab/$1" >> "$(machine_dir "$1")/cgroups"
   give_controllers_to_children "$root"
   mkdir -p "$root/zab-lab"
   give_controllers_to_children "$root/zab-lab"
   mkdir -p "$root/zab-lab/$1/init"
-  printf 'unified %s\n' "$root/zab-lab/$1" >> "$(machine_dir "$1")/cgroups"
 }
 
 give_controllers_to_children() { # FOLDER
@@ -109,10 +109,12 @@ remove_cgroups() { # MACHINE
   rm "$list"
 }
 
+# Whatever still runs in there is ended: a machine that was never seen to start has no other trace.
 remove_cgroup_folders() { # LIST
   local folder left=0
   while read -r _ folder; do
     [[ -d $folder ]] || continue
+    find "$folder" -name cgroup.procs -exec cat {} + | sort -u | xargs --no-run-if-empty kill -9 2> /dev/null || true
     find "$folder" -depth -type d -exec rmdir {} + 2> /dev/null || true
     [[ ! -d $folder ]] || left=1
   done < "$1"
