@@ -27,10 +27,7 @@ impl Object {
     fn new(desired: &Desired, kind: Kind, typed: &impl Serialize) -> Self {
         let mut value = serde_json::to_value(typed).expect("an object is plain data");
         let metadata = &mut value["metadata"];
-        let name = metadata["name"]
-            .as_str()
-            .expect("builders name their objects")
-            .to_owned();
+        let name = metadata["name"].as_str().expect("builders name their objects").to_owned();
         metadata["namespace"] = json!(desired.namespace);
         metadata["labels"] = json!(names::labels(&desired.name));
         metadata["ownerReferences"] = json!([{
@@ -43,10 +40,7 @@ impl Object {
         }]);
         let hash = names::hash8(&value);
         value["metadata"]["annotations"][names::APPLIED_ANNOTATION] = json!(hash);
-        Self {
-            key: ObjectKey { kind, name },
-            value,
-        }
+        Self { key: ObjectKey { kind, name }, value }
     }
 
     /// Whether `live` has everything this object has. Fields that only the API server filled in do
@@ -72,10 +66,7 @@ fn covers(live: &Value, wanted: &Value) -> bool {
         }),
         (Value::Array(live), Value::Array(wanted)) => {
             live.len() == wanted.len()
-                && live
-                    .iter()
-                    .zip(wanted)
-                    .all(|(live, wanted)| covers(live, wanted))
+                && live.iter().zip(wanted).all(|(live, wanted)| covers(live, wanted))
         }
         (Value::String(live), Value::String(wanted)) => {
             live == wanted || quantity(live).is_some_and(|live| Some(live) == quantity(wanted))
@@ -96,9 +87,7 @@ fn is_empty(value: &Value) -> bool {
 
 /// A quantity in thousandths, because API servers write `1000m` as `1` and `1024Mi` as `1Gi`.
 pub fn quantity(text: &str) -> Option<i128> {
-    let end = text
-        .find(|char: char| !char.is_ascii_digit() && char != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|char: char| !char.is_ascii_digit() && char != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at_checked(end)?;
     let factor: i128 = match suffix {
         "m" => 1,
@@ -128,12 +117,7 @@ mod tests {
 
     #[test]
     fn the_same_quantity_may_be_written_in_several_ways() {
-        for (a, b) in [
-            ("1000m", "1"),
-            ("1024Mi", "1Gi"),
-            ("0.5", "500m"),
-            ("1.5Gi", "1536Mi"),
-        ] {
+        for (a, b) in [("1000m", "1"), ("1024Mi", "1Gi"), ("0.5", "500m"), ("1.5Gi", "1536Mi")] {
             assert_eq!(quantity(a).unwrap(), quantity(b).unwrap(), "{a} {b}");
         }
         for text in ["", "Gi", "1Q", "zone-a", "1.2.3", "10.1.2.3"] {

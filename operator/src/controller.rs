@@ -52,6 +52,9 @@ pub struct Options {
     pub settings: Settings,
 }
 
+/// Longest pause after passes in which a step was refused.
+const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(30);
+
 type Guarded = DeserializeGuard<ZabCluster>;
 
 /// Runs until a signal, or until the lease is lost.
@@ -65,22 +68,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let client = Client::try_default().await.context("find the API server")?;
     let metrics = Metrics::new();
     let ready = Arc::new(AtomicBool::new(false));
-    let pages = Pages {
-        metrics: metrics.clone(),
-        ready: ready.clone(),
-    };
+    let pages = Pages { metrics: metrics.clone(), ready: ready.clone() };
     let listener = http::bind(options.metrics_address).await?;
     let server = tokio::spawn(http::serve(listener, pages));
 
-    let version = client
-        .apiserver_version()
-        .await
-        .context("ask the API server its version")?;
-    info!(
-        api_server = version.git_version,
-        identity = options.identity,
-        "standing by"
-    );
+    let version = client.apiserver_version().await.context("ask the API server its version")?;
+    info!(api_server = version.git_version, identity = options.identity, "standing by");
     ready.store(true, Ordering::Release);
     let election = Election::new(client.clone(), &options.namespace, options.identity.clone());
     let (guard, lease) = tokio::select! {
@@ -91,13 +84,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     metrics.lease_held(true);
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let mut controller = tokio::spawn(control(
-        client.clone(),
-        options,
-        metrics,
-        guard.clone(),
-        stopped,
-    ));
+    let mut controller =
+        tokio::spawn(control(client.clone(), options, metrics, guard.clone(), stopped));
     let lost = tokio::select! {
         lost = election.keep(&guard, lease) => Some(lost),
         ended = &mut controller => {
@@ -129,10 +117,8 @@ async fn control(
     guard: Guard,
     stopped: tokio::sync::oneshot::Receiver<()>,
 ) {
-    let reporter = Reporter {
-        controller: "zab-operator".to_owned(),
-        instance: Some(options.identity),
-    };
+    let reporter =
+        Reporter { controller: "zab-operator".to_owned(), instance: Some(options.identity) };
     let ctx = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         client: client.clone(),
@@ -143,27 +129,18 @@ async fn control(
         failures: Mutex::new(HashMap::new()),
     });
     let forgetful = ctx.clone();
-    let scope = Scope {
-        client,
-        namespace: options.watch_namespace,
-    };
+    let scope = Scope { client, namespace: options.watch_namespace };
     let ours = watcher::Config::default().labels(names::ENSEMBLE_LABEL);
     let all = watcher::Config::default();
     Controller::new(scope.api::<Guarded>(), all)
-        .with_config(
-            Config::default()
-                .concurrency(CONCURRENCY)
-                .debounce(DEBOUNCE),
-        )
+        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .owns(scope.api::<StatefulSet>(), ours.clone())
         .owns(scope.api::<Service>(), ours.clone())
         .owns(scope.api::<ConfigMap>(), ours.clone())
         .owns(scope.api::<PodDisruptionBudget>(), ours.clone())
         // Pods and claims belong to the StatefulSets: their label leads to the resource.
         .watches(scope.api::<Pod>(), ours.clone(), |pod| cluster_of(&pod))
-        .watches(scope.api::<PersistentVolumeClaim>(), ours, |claim| {
-            cluster_of(&claim)
-        })
+        .watches(scope.api::<PersistentVolumeClaim>(), ours, |claim| cluster_of(&claim))
         .graceful_shutdown_on(async {
             // A dropped sender means the same: stop.
             let _ = stopped.await;
@@ -203,10 +180,7 @@ fn cluster_of<K: ResourceExt>(object: &K) -> Option<ObjectRef<Guarded>> {
 
 fn key_of(cluster: &Guarded) -> Key {
     let meta = cluster.meta();
-    (
-        meta.namespace.clone().unwrap_or_default(),
-        meta.name.clone().unwrap_or_default(),
-    )
+    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
 }
 
 async fn pass(cluster: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
@@ -221,12 +195,9 @@ async fn pass(cluster: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error>
         return Err(Error::LeaseLost);
     }
     let start = Instant::now();
-    let result = reconcile(&ctx, namespace, name)
-        .instrument(span.clone())
-        .await;
+    let result = reconcile(&ctx, namespace, name).instrument(span.clone()).await;
     let _entered = span.enter();
-    ctx.metrics
-        .reconciled(start.elapsed(), result.as_ref().err().map(Error::stage));
+    ctx.metrics.reconciled(start.elapsed(), result.as_ref().err().map(Error::stage));
     match &result {
         Ok(_) => {
             ctx.failures.lock().expect("no holder panics").remove(&key);
@@ -242,12 +213,12 @@ fn on_error(cluster: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
     if matches!(error, Error::Malformed(_)) {
         return Action::await_change();
     }
+    // One step that is refused must not keep the operator from looking after the rest.
+    let max = if matches!(error, Error::Execute { .. }) { REFUSED_PAUSE_MAX } else { PAUSE_MAX };
     let key = key_of(&cluster);
     let mut failures = ctx.failures.lock().expect("no holder panics");
     let failed = failures.entry(key.clone()).or_insert(0);
-    let pause = Duration::from_secs(5)
-        .saturating_mul(1 << (*failed).min(6))
-        .min(PAUSE_MAX);
+    let pause = Duration::from_secs(5).saturating_mul(1 << (*failed).min(6)).min(max);
     *failed += 1;
     let mut hasher = DefaultHasher::new();
     (key, *failed).hash(&mut hasher);

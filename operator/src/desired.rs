@@ -166,20 +166,14 @@ impl Desired {
             topology_key: spec.topology_key.clone(),
             zones: zones(&spec.zones, voters, spec.zone_failure_policy)?,
         };
-        let config: BTreeMap<String, String> = spec
-            .config
-            .iter()
-            .map(|(key, value)| (key.clone(), value.0.clone()))
-            .collect();
+        let config: BTreeMap<String, String> =
+            spec.config.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect();
         tick_ms(&config)?;
         Ok(Self {
             name: cluster.name_any(),
             namespace: cluster.namespace().ok_or(Error::Incomplete("namespace"))?,
             uid: cluster.uid().ok_or(Error::Incomplete("uid"))?,
-            generation: cluster
-                .metadata
-                .generation
-                .ok_or(Error::Incomplete("generation"))?,
+            generation: cluster.metadata.generation.ok_or(Error::Incomplete("generation"))?,
             topology,
             revision: Revision {
                 image: image(&spec.image, spec.version.as_deref(), settings),
@@ -212,9 +206,7 @@ impl Ensemble {
         topology: &Topology,
         taken: &BTreeMap<String, ServerId>,
     ) -> Self {
-        let mut free = (1..=u8::MAX)
-            .map(ServerId)
-            .filter(|id| !taken.values().any(|t| t == id));
+        let mut free = (1..=u8::MAX).map(ServerId).filter(|id| !taken.values().any(|t| t == id));
         let mut members = Vec::new();
         for zone in &topology.zones {
             let set = names::stateful_set(cluster, zone.name.as_deref());
@@ -222,19 +214,11 @@ impl Ensemble {
                 let pod = format!("{set}-{ordinal}");
                 let id = taken.get(&pod).copied().or_else(|| free.next());
                 let id = id.expect("an ensemble has at most 11 voters");
-                members.push(Member {
-                    id,
-                    pod,
-                    zone: zone.name.clone(),
-                });
+                members.push(Member { id, pod, zone: zone.name.clone() });
             }
         }
         members.sort_by_key(|member| member.id);
-        Self {
-            id: id.to_owned(),
-            topology: topology.clone(),
-            members,
-        }
+        Self { id: id.to_owned(), topology: topology.clone(), members }
     }
 
     /// Number of voters.
@@ -254,11 +238,7 @@ fn zones(
     policy: ZoneFailurePolicy,
 ) -> Result<Vec<ZoneVoters>, Error> {
     if zones.is_empty() {
-        return Ok(vec![ZoneVoters {
-            name: None,
-            topology_value: None,
-            voters,
-        }]);
+        return Ok(vec![ZoneVoters { name: None, topology_value: None, voters }]);
     }
     if zones.len() > voters {
         return Err(Error::Zones("there are more zones than voters".to_owned()));
@@ -267,11 +247,7 @@ fn zones(
         .iter()
         .filter_map(|zone| zone.voters.and_then(|voters| usize::try_from(voters).ok()))
         .collect();
-    let counts = if given.is_empty() {
-        spread(voters, zones.len())
-    } else {
-        given
-    };
+    let counts = if given.is_empty() { spread(voters, zones.len()) } else { given };
     if counts.len() != zones.len() || counts.iter().sum::<usize>() != voters {
         return Err(Error::Zones(
             "voters must be given for all zones or for none, and add up to replicas".to_owned(),
@@ -296,18 +272,11 @@ fn zones(
 }
 
 fn image(image: &Image, version: Option<&str>, settings: &Settings) -> String {
-    let repository = image
-        .repository
-        .as_ref()
-        .unwrap_or(&settings.server_image_repository);
+    let repository = image.repository.as_ref().unwrap_or(&settings.server_image_repository);
     if let Some(digest) = &image.digest {
         return format!("{repository}@{digest}");
     }
-    let tag = image
-        .tag
-        .as_deref()
-        .or(version)
-        .unwrap_or(&settings.server_version);
+    let tag = image.tag.as_deref().or(version).unwrap_or(&settings.server_version);
     format!("{repository}:{tag}")
 }
 
@@ -315,12 +284,10 @@ fn tick_ms(config: &BTreeMap<String, String>) -> Result<u64, Error> {
     let Some(tick) = config.get("tickTime") else {
         return Ok(TICK_DEFAULT_MS);
     };
-    tick.trim()
-        .parse()
-        .ok()
-        .filter(|tick| (1..=600_000).contains(tick))
-        .ok_or_else(|| Error::Config {
+    tick.trim().parse().ok().filter(|tick| (1..=600_000).contains(tick)).ok_or_else(|| {
+        Error::Config {
             key: "tickTime".to_owned(),
             problem: format!("{tick:?} is not a number of milliseconds from 1 to 600000"),
-        })
+        }
+    })
 }

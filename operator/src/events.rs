@@ -60,6 +60,7 @@ pub fn notices(
     }
     if let Some(failure) = &outcome.failed
         && failure.kind == FailureKind::Refused
+        && !before.plan.contains(&failure.to_string())
     {
         notices.push(Notice {
             worry: Worry::Warning,
@@ -69,12 +70,14 @@ pub fn notices(
             pod: None,
         });
     }
+    if before.ensemble_id.is_none()
+        && let Some(id) = &after.ensemble_id
+    {
+        let note = format!("Founding ensemble {id} of {} servers.", after.members.len());
+        notices.push(normal("EnsembleFounding", "Found", note));
+    }
     if after.bootstrapped && !before.bootstrapped {
-        notices.push(normal(
-            "EnsembleFormed",
-            "Found",
-            "The ensemble has formed.".to_owned(),
-        ));
+        notices.push(normal("EnsembleFormed", "Found", "The ensemble has formed.".to_owned()));
     }
     notices.extend(leadership(before, after));
     notices.extend(rollout(before, after));
@@ -83,13 +86,7 @@ pub fn notices(
 }
 
 fn normal(reason: &str, action: &'static str, note: String) -> Notice {
-    Notice {
-        worry: Worry::Normal,
-        reason: reason.to_owned(),
-        action,
-        note,
-        pod: None,
-    }
+    Notice { worry: Worry::Normal, reason: reason.to_owned(), action, note, pod: None }
 }
 
 fn leadership(before: &ZabClusterStatus, after: &ZabClusterStatus) -> Option<Notice> {
@@ -128,11 +125,7 @@ fn rollout(before: &ZabClusterStatus, after: &ZabClusterStatus) -> Option<Notice
         )),
         RolloutPhase::Halted => Some(Notice {
             worry: Worry::Warning,
-            ..normal(
-                "RolloutHalted",
-                "Roll",
-                new.halted_reason.clone().unwrap_or_default(),
-            )
+            ..normal("RolloutHalted", "Roll", new.halted_reason.clone().unwrap_or_default())
         }),
     }
 }
@@ -150,15 +143,11 @@ fn conditions(before: &ZabClusterStatus, after: &ZabClusterStatus) -> Vec<Notice
             let (_, warn) = TOLD.iter().find(|(type_, _)| *type_ == new.type_)?;
             let changed = match old.get(new.type_.as_str()) {
                 Some(old) => *old != new.status,
-                // At first, only what is wrong is news.
-                None => new.status == *warn,
+                // At first nothing is up, which is no news; that something is wrong is.
+                None => new.status == *warn && new.type_ != "QuorumHealthy",
             };
             changed.then(|| Notice {
-                worry: if new.status == *warn {
-                    Worry::Warning
-                } else {
-                    Worry::Normal
-                },
+                worry: if new.status == *warn { Worry::Warning } else { Worry::Normal },
                 reason: format!("{}{}", new.type_, new.status),
                 action: "Observe",
                 note: new.message.clone(),

@@ -35,17 +35,11 @@ pub async fn execute(writer: &Writer<'_>, steps: Vec<Step>) -> Outcome {
     for step in steps {
         if !writer.guard.is_held() {
             let message = "the lease was lost".to_owned();
-            outcome.failed = Some(Failure {
-                step,
-                message,
-                kind: FailureKind::NotNow,
-            });
+            outcome.failed = Some(Failure { step, message, kind: FailureKind::NotNow });
             break;
         }
         let result = writer.write(&step).await;
-        writer
-            .metrics
-            .step(step.kind(), if result.is_ok() { "ok" } else { "error" });
+        writer.metrics.step(step.kind(), if result.is_ok() { "ok" } else { "error" });
         match result {
             Ok(()) => {
                 info!(step = %step, "done");
@@ -53,11 +47,7 @@ pub async fn execute(writer: &Writer<'_>, steps: Vec<Step>) -> Outcome {
             }
             Err(error) => {
                 let (message, kind) = classify(error);
-                outcome.failed = Some(Failure {
-                    step,
-                    message,
-                    kind,
-                });
+                outcome.failed = Some(Failure { step, message, kind });
                 break;
             }
         }
@@ -71,24 +61,14 @@ impl Writer<'_> {
             Step::Create(object) => self.create(object).await,
             Step::Apply(object) => self.apply(object).await,
             Step::CloseFounding { record } => self.replace(record).await,
-            Step::Delete {
-                key,
-                uid,
-                resource_version,
-            } => {
+            Step::Delete { key, uid, resource_version } => {
                 let only = preconditions(uid, Some(resource_version));
-                self.objects(key.kind)
-                    .delete(&key.name, &only)
-                    .await
-                    .map(drop)
+                self.objects(key.kind).delete(&key.name, &only).await.map(drop)
             }
             Step::PatchVolume { name, patch, .. } => {
                 let claims: Api<PersistentVolumeClaim> =
                     Api::namespaced(self.client.clone(), self.namespace);
-                claims
-                    .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-                    .await
-                    .map(drop)
+                claims.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
             }
             Step::Evict(Restart { pod, uid, .. }) => {
                 let evict = EvictParams {
@@ -97,10 +77,7 @@ impl Writer<'_> {
                 };
                 self.pods().evict(pod, &evict).await.map(drop)
             }
-            Step::ReplaceStopped {
-                restart: Restart { pod, uid, .. },
-                resource_version,
-            } => {
+            Step::ReplaceStopped { restart: Restart { pod, uid, .. }, resource_version } => {
                 let only = preconditions(uid, Some(resource_version));
                 self.pods().delete(pod, &only).await.map(drop)
             }
@@ -110,37 +87,22 @@ impl Writer<'_> {
     /// Creates by POST, which fails if the object exists. What is created so is never applied
     /// later: fields set by POST are not taken away by leaving them out of an apply.
     async fn create(&self, object: &Object) -> kube::Result<()> {
-        let params = PostParams {
-            field_manager: Some(FIELD_MANAGER.into()),
-            ..Default::default()
-        };
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..Default::default() };
         let dynamic = dynamic(object)?;
-        self.objects(object.key.kind)
-            .create(&params, &dynamic)
-            .await
-            .map(drop)
+        self.objects(object.key.kind).create(&params, &dynamic).await.map(drop)
     }
 
     /// Replaces the whole object, if it is still the version that `object` names.
     async fn replace(&self, object: &Object) -> kube::Result<()> {
-        let params = PostParams {
-            field_manager: Some(FIELD_MANAGER.into()),
-            ..Default::default()
-        };
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..Default::default() };
         let dynamic = dynamic(object)?;
-        self.objects(object.key.kind)
-            .replace(&object.key.name, &params, &dynamic)
-            .await
-            .map(drop)
+        self.objects(object.key.kind).replace(&object.key.name, &params, &dynamic).await.map(drop)
     }
 
     async fn apply(&self, object: &Object) -> kube::Result<()> {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(&object.value);
-        self.objects(object.key.kind)
-            .patch(&object.key.name, &params, &patch)
-            .await
-            .map(drop)
+        self.objects(object.key.kind).patch(&object.key.name, &params, &patch).await.map(drop)
     }
 
     fn objects(&self, kind: Kind) -> Api<DynamicObject> {

@@ -72,10 +72,7 @@ impl ServerReport {
                 "standalone" => Role::Standalone,
                 other => return Err(format!("zab_role {other:?} is not known")),
             },
-            leader: u8::try_from(leader)
-                .ok()
-                .filter(|leader| *leader != 0)
-                .map(ServerId),
+            leader: u8::try_from(leader).ok().filter(|leader| *leader != 0).map(ServerId),
             epoch: whole("zab_epoch")?,
             config_version: whole("zab_config_version")?,
             serving: number("zab_serving")? == 1.0,
@@ -99,12 +96,8 @@ impl ServerReport {
     /// What to say of a server that is still recovering.
     pub fn recovery(&self) -> Option<String> {
         // In tenths, because this is written into the status whenever it changes.
-        (self.recovery_progress < 1.0).then(|| {
-            format!(
-                "it is recovering, {:.0}0 % done",
-                self.recovery_progress * 10.0
-            )
-        })
+        (self.recovery_progress < 1.0)
+            .then(|| format!("it is recovering, {:.0}0 % done", self.recovery_progress * 10.0))
     }
 }
 
@@ -132,11 +125,7 @@ impl<'a> Sample<'a> {
             }
         };
         let value = rest.split_whitespace().next()?.parse().ok()?;
-        Some(Self {
-            name: name.trim(),
-            labels,
-            value,
-        })
+        Some(Self { name: name.trim(), labels, value })
     }
 
     /// The value of a label, its escapes undone.
@@ -186,10 +175,7 @@ fn server_id(text: String) -> Option<ServerId> {
 /// A gauge that counts: exact, because a double holds whole numbers to 2^53.
 fn integer(name: &str, value: f64) -> Result<i64, String> {
     if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the line above rules it out"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "the line above rules it out")]
         return Ok(value as i64);
     }
     Err(format!("{name} is {value}, not a whole number"))
@@ -232,13 +218,8 @@ avg_latency 0.5 1700000000000
 
     #[test]
     fn a_page_without_a_series_the_gate_needs_is_no_report() {
-        for name in [
-            "zab_role",
-            "zab_epoch",
-            "zab_leader_id",
-            "zab_config_version",
-            "zab_serving",
-        ] {
+        for name in ["zab_role", "zab_epoch", "zab_leader_id", "zab_config_version", "zab_serving"]
+        {
             let page: String = LEADER
                 .lines()
                 .filter(|line| !line.starts_with(name))
@@ -251,12 +232,7 @@ avg_latency 0.5 1700000000000
 
     #[test]
     fn a_half_sent_or_foreign_page_is_no_report() {
-        for page in [
-            "",
-            "zab_role{role=\"leader",
-            "<html>",
-            "zab_role{role=\"king\"} 1",
-        ] {
+        for page in ["", "zab_role{role=\"leader", "<html>", "zab_role{role=\"king\"} 1"] {
             assert!(ServerReport::parse(page).is_err(), "{page}");
         }
     }

@@ -28,9 +28,7 @@ pub struct Pages {
 /// # Errors
 /// When the address cannot be bound.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("listen on {address}"))
+    TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))
 }
 
 /// Serves the pages until the process ends.
@@ -48,11 +46,7 @@ pub async fn serve(listener: TcpListener, pages: Pages) -> anyhow::Result<()> {
 
 async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
     match pages.metrics.page() {
-        Ok(page) => (
-            StatusCode::OK,
-            [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-            page,
-        ),
+        Ok(page) => (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page),
         Err(error) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             [(header::CONTENT_TYPE, "text/plain")],
@@ -65,8 +59,5 @@ async fn ready(State(pages): State<Pages>) -> impl IntoResponse {
     if pages.ready.load(Ordering::Acquire) {
         return (StatusCode::OK, "ok\n");
     }
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the API server has not been reached yet\n",
-    )
+    (StatusCode::SERVICE_UNAVAILABLE, "the API server has not been reached yet\n")
 }

@@ -1,6 +1,8 @@
 //! `Inventory`: what is known of the world at one moment, as plain data. What could not be read is
 //! an unknown fact, not an error, so that a plan can be made with the rest.
 
+pub mod reading;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;

@@ -37,16 +37,12 @@ pub struct Guard {
 
 impl Guard {
     fn new() -> Self {
-        Self {
-            start: Instant::now(),
-            renewed_ms: Arc::new(AtomicU64::new(0)),
-        }
+        Self { start: Instant::now(), renewed_ms: Arc::new(AtomicU64::new(0)) }
     }
 
     fn renewed(&self, at: Instant) {
         let ms = at.duration_since(self.start).as_millis();
-        self.renewed_ms
-            .store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Release);
+        self.renewed_ms.store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Release);
     }
 
     /// Whether this process may act now.
@@ -65,10 +61,7 @@ pub struct Election {
 impl Election {
     /// A contender named `identity`, which must differ from process to process.
     pub fn new(client: Client, namespace: &str, identity: String) -> Self {
-        Self {
-            api: Api::namespaced(client, namespace),
-            identity,
-        }
+        Self { api: Api::namespaced(client, namespace), identity }
     }
 
     /// Waits until the Lease is held.
@@ -90,16 +83,9 @@ impl Election {
     ) -> anyhow::Result<Option<(Guard, Lease)>> {
         let guard = Guard::new();
         let before = Instant::now();
-        let lease = self
-            .api
-            .get_opt(LEASE_NAME)
-            .await
-            .context("read the lease")?;
+        let lease = self.api.get_opt(LEASE_NAME).await.context("read the lease")?;
         let Some(lease) = lease else {
-            let created = self
-                .api
-                .create(&PostParams::default(), &self.record(None))
-                .await;
+            let created = self.api.create(&PostParams::default(), &self.record(None)).await;
             info!(identity = self.identity, "lease created");
             guard.renewed(before);
             return Ok(Some((guard, created.context("create the lease")?)));
@@ -122,10 +108,7 @@ impl Election {
             return Ok(None);
         }
         let record = self.record(Some(&lease));
-        let taken = self
-            .api
-            .replace(LEASE_NAME, &PostParams::default(), &record)
-            .await;
+        let taken = self.api.replace(LEASE_NAME, &PostParams::default(), &record).await;
         let taken = taken.context("take the lease")?;
         info!(identity = self.identity, from = holder, "lease taken");
         guard.renewed(before);
@@ -156,27 +139,17 @@ impl Election {
 
     async fn renew(&self, lease: &Lease) -> anyhow::Result<Lease> {
         let record = self.record(Some(lease));
-        match self
-            .api
-            .replace(LEASE_NAME, &PostParams::default(), &record)
-            .await
-        {
+        match self.api.replace(LEASE_NAME, &PostParams::default(), &record).await {
             Ok(lease) => Ok(lease),
             Err(kube::Error::Api(status)) if status.is_conflict() => {
                 // Either an earlier renewal got through unnoticed, or somebody else holds it now.
                 let current = self.api.get(LEASE_NAME).await.context("read the lease")?;
-                let holder = current
-                    .spec
-                    .as_ref()
-                    .and_then(|spec| spec.holder_identity.as_ref());
+                let holder = current.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
                 if holder != Some(&self.identity) {
                     bail!("held by {}", holder.map_or("nobody", String::as_str));
                 }
                 let record = self.record(Some(&current));
-                let replaced = self
-                    .api
-                    .replace(LEASE_NAME, &PostParams::default(), &record)
-                    .await;
+                let replaced = self.api.replace(LEASE_NAME, &PostParams::default(), &record).await;
                 replaced.context("renew the lease")
             }
             Err(error) => Err(error).context("renew the lease"),
@@ -190,9 +163,7 @@ impl Election {
             let spec = lease.spec.get_or_insert_default();
             if spec.holder_identity.as_ref() == Some(&self.identity) {
                 spec.holder_identity = None;
-                self.api
-                    .replace(LEASE_NAME, &PostParams::default(), &lease)
-                    .await?;
+                self.api.replace(LEASE_NAME, &PostParams::default(), &lease).await?;
                 info!("lease released");
             }
             Ok::<(), kube::Error>(())
@@ -206,18 +177,13 @@ impl Election {
 
     /// The record that says this process holds the Lease, as a change of `current`.
     fn record(&self, current: Option<&Lease>) -> Lease {
-        let old = current
-            .and_then(|lease| lease.spec.clone())
-            .unwrap_or_default();
+        let old = current.and_then(|lease| lease.spec.clone()).unwrap_or_default();
         let now = Some(MicroTime(Timestamp::now()));
         let same = old.holder_identity.as_ref() == Some(&self.identity);
         let transitions = old.lease_transitions.unwrap_or(0);
         Lease {
             metadata: current.map_or_else(
-                || ObjectMeta {
-                    name: Some(LEASE_NAME.to_owned()),
-                    ..ObjectMeta::default()
-                },
+                || ObjectMeta { name: Some(LEASE_NAME.to_owned()), ..ObjectMeta::default() },
                 |lease| lease.metadata.clone(),
             ),
             spec: Some(LeaseSpec {

@@ -1,5 +1,6 @@
 //! `zab-operator`: runs the controller, prints its resource definition, or checks an installation.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
@@ -8,6 +9,9 @@ use tracing_subscriber::EnvFilter;
 use zab_operator::controller::{self, Options};
 use zab_operator::desired::Settings;
 use zab_operator::{crd, selftest};
+
+/// What is logged unless `RUST_LOG` says otherwise; the library's spans repeat ours.
+const LOG_FILTER: &str = "info,kube_runtime=warn";
 
 /// Runs ZooKeeper-compatible ensembles on Kubernetes.
 #[derive(Parser)]
@@ -72,31 +76,26 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Run(arguments) => run(arguments).await,
         Command::Crd => {
-            print!(
-                "{}",
-                crd::definition_yaml().context("write the definition")?
-            );
+            print!("{}", crd::definition_yaml().context("write the definition")?);
             Ok(())
         }
-        Command::Selftest {
-            namespace,
-            operator,
-        } => selftest::run(&namespace, operator.as_deref()).await,
+        Command::Selftest { namespace, operator } => {
+            selftest::run(&namespace, operator.as_deref()).await
+        }
     }
 }
 
 async fn run(arguments: RunArguments) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match arguments.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
     }
-    let watch_namespace = arguments
-        .watch_namespace
-        .filter(|namespace| !namespace.is_empty());
+    let watch_namespace = arguments.watch_namespace.filter(|namespace| !namespace.is_empty());
     controller::run(Options {
         watch_namespace,
         namespace: arguments.namespace,

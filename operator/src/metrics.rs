@@ -124,10 +124,7 @@ impl Metrics {
             ),
             lease_held: registered(
                 &registry,
-                IntGauge::new(
-                    "zab_operator_lease_held",
-                    "Whether this process holds the lease.",
-                ),
+                IntGauge::new("zab_operator_lease_held", "Whether this process holds the lease."),
             ),
             clusters: ClusterMetrics::new(&registry),
             registry,
@@ -144,14 +141,8 @@ impl Metrics {
 
     /// Notes a pass.
     pub fn reconciled(&self, took: Duration, failed_stage: Option<&str>) {
-        let result = if failed_stage.is_some() {
-            "error"
-        } else {
-            "ok"
-        };
-        self.reconciles
-            .with_label_values(&[result])
-            .observe(took.as_secs_f64());
+        let result = if failed_stage.is_some() { "error" } else { "ok" };
+        self.reconciles.with_label_values(&[result]).observe(took.as_secs_f64());
         if let Some(stage) = failed_stage {
             self.reconcile_errors.with_label_values(&[stage]).inc();
         }
@@ -164,10 +155,7 @@ impl Metrics {
 
     /// Notes a server that did not answer.
     pub fn scrape_failed(&self, namespace: &str, name: &str) {
-        self.clusters
-            .scrape_failures
-            .with_label_values(&[namespace, name])
-            .inc();
+        self.clusters.scrape_failures.with_label_values(&[namespace, name]).inc();
     }
 
     /// Notes whether the lease is held.
@@ -184,45 +172,27 @@ impl Metrics {
         after: &ZabClusterStatus,
     ) {
         let labels = &[namespace, name];
-        self.clusters
-            .voters
-            .with_label_values(labels)
-            .set(i64::from(voters));
-        self.clusters
-            .voters_up
-            .with_label_values(labels)
-            .set(i64::from(after.ready_replicas));
+        self.clusters.voters.with_label_values(labels).set(i64::from(voters));
+        self.clusters.voters_up.with_label_values(labels).set(i64::from(after.ready_replicas));
         let known = |type_: &str| {
-            let status = after
-                .conditions
-                .iter()
-                .find(|condition| condition.type_ == type_);
+            let status = after.conditions.iter().find(|condition| condition.type_ == type_);
             match status.map(|condition| condition.status.as_str()) {
                 Some("True") => 1.0,
                 Some("False") => 0.0,
                 _ => f64::NAN,
             }
         };
-        self.clusters
-            .quorum_healthy
-            .with_label_values(labels)
-            .set(known("QuorumHealthy"));
+        self.clusters.quorum_healthy.with_label_values(labels).set(known("QuorumHealthy"));
         self.clusters
             .zone_failure_tolerant
             .with_label_values(labels)
             .set(known("ZoneFailureTolerant"));
         if let Some(rollout) = &after.rollout {
             for (phase, label) in PHASES {
-                let series = self
-                    .clusters
-                    .rollout
-                    .with_label_values(&[namespace, name, label]);
+                let series = self.clusters.rollout.with_label_values(&[namespace, name, label]);
                 series.set(i64::from(phase == rollout.phase));
             }
-            let counted = before
-                .rollout
-                .as_ref()
-                .filter(|old| old.target == rollout.target);
+            let counted = before.rollout.as_ref().filter(|old| old.target == rollout.target);
             let more = rollout.elections - counted.map_or(0, |old| old.elections);
             let elections = self.clusters.elections.with_label_values(labels);
             elections.inc_by(u64::try_from(more).unwrap_or(0));
@@ -236,17 +206,11 @@ impl Metrics {
         let _ = self.clusters.voters.remove_label_values(labels);
         let _ = self.clusters.voters_up.remove_label_values(labels);
         let _ = self.clusters.quorum_healthy.remove_label_values(labels);
-        let _ = self
-            .clusters
-            .zone_failure_tolerant
-            .remove_label_values(labels);
+        let _ = self.clusters.zone_failure_tolerant.remove_label_values(labels);
         let _ = self.clusters.elections.remove_label_values(labels);
         let _ = self.clusters.scrape_failures.remove_label_values(labels);
         for (_, phase) in PHASES {
-            let _ = self
-                .clusters
-                .rollout
-                .remove_label_values(&[namespace, name, phase]);
+            let _ = self.clusters.rollout.remove_label_values(&[namespace, name, phase]);
         }
     }
 }
@@ -270,9 +234,7 @@ fn registered<C: prometheus::core::Collector + Clone + 'static>(
     series: prometheus::Result<C>,
 ) -> C {
     let series = series.expect("the series are named well");
-    registry
-        .register(Box::new(series.clone()))
-        .expect("each series is registered once");
+    registry.register(Box::new(series.clone())).expect("each series is registered once");
     series
 }
 

@@ -27,6 +27,16 @@ pub const DATA_VOLUME: &str = "data";
 /// Name of the only container of a server pod.
 pub const CONTAINER: &str = "server";
 
+/// Key of the record with the ensemble as JSON.
+pub const ENSEMBLE_KEY: &str = "ensemble.json";
+/// Key of the record that exists while servers may start an empty database with a vote. Pods get
+/// its value as `ZAB_DB_INITIALIZE`.
+pub const INITIALIZE_KEY: &str = "initialize";
+/// Key of a revision's map with the configuration file.
+pub const ZOO_CFG_KEY: &str = "zoo.cfg";
+/// Key of a revision's map with the revision as JSON.
+pub const REVISION_KEY: &str = "revision.json";
+
 /// Ports of a server.
 pub mod ports {
     /// Clients.
@@ -85,21 +95,14 @@ pub fn labels(cluster: &str) -> BTreeMap<String, String> {
 
 /// Selector of the pods of one StatefulSet.
 pub fn zone_selector(cluster: &str, zone: Option<&str>) -> BTreeMap<String, String> {
-    [
-        (ENSEMBLE_LABEL, cluster),
-        (ZONE_LABEL, zone.unwrap_or_default()),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into()
+    [(ENSEMBLE_LABEL, cluster), (ZONE_LABEL, zone.unwrap_or_default())]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// Eight hexadecimal digits that name `value` by its content.
 pub fn hash8(value: &impl Serialize) -> String {
     let bytes = serde_json::to_vec(value).expect("hashed values are plain data");
     let digest = Sha1::digest(&bytes);
-    digest
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }

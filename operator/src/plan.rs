@@ -24,6 +24,9 @@ const LOOK_SOON: Duration = Duration::from_secs(5);
 /// How often to look at an ensemble that is well.
 const LOOK_LATER: Duration = Duration::from_secs(30);
 
+/// Kubelets can be wordy; the reason is at the beginning.
+const DETAIL_CHARS_MAX: usize = 160;
+
 /// What to do now, what it is about, and when to look again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -111,14 +114,7 @@ pub fn plan(desired: &Desired, inventory: &Inventory, now: Timestamp) -> Plan {
     let provisioned = provision::plan(desired, ensemble, &rolling, inventory, &mut draft);
     if provisioned == provision::Provisioned::Yes {
         rolling::plan(
-            &rolling::Scene {
-                desired,
-                ensemble,
-                inventory,
-                members: &members,
-                view: &view,
-                now,
-            },
+            &rolling::Scene { desired, ensemble, inventory, members: &members, view: &view, now },
             &rolling,
             &mut draft,
         );
@@ -162,17 +158,15 @@ fn member_states(
                 return MemberState::Terminating;
             }
             if let Process::Stopped { reason, message } = &pod.process {
-                let message = message.trim().trim_end_matches('.');
+                let message: String = message.trim().chars().take(DETAIL_CHARS_MAX).collect();
+                let message = message.trim_end_matches('.');
                 let colon = if message.is_empty() { "" } else { ": " };
                 return MemberState::Down(format!(
                     "its container is not running: {reason}{colon}{message}"
                 ));
             }
             let Some(said) = report(member, inventory) else {
-                let why = inventory
-                    .reports
-                    .get(&member.pod)
-                    .and_then(|r| r.as_ref().err());
+                let why = inventory.reports.get(&member.pod).and_then(|r| r.as_ref().err());
                 return MemberState::Down(why.map_or_else(
                     || "it does not answer".to_owned(),
                     |why| format!("it does not answer: {why}"),
@@ -184,8 +178,7 @@ fn member_states(
                         .unwrap_or_else(|| "it is not in step with the leader".to_owned()),
                 ),
                 _ if !said.serving => MemberState::Down(
-                    said.recovery()
-                        .unwrap_or_else(|| "it does not serve clients yet".to_owned()),
+                    said.recovery().unwrap_or_else(|| "it does not serve clients yet".to_owned()),
                 ),
                 _ if matches!(pod.ready, Ready::NotSince(_)) => {
                     MemberState::Down("its pod is not ready".to_owned())

@@ -26,9 +26,7 @@ pub fn zone_max(voters: usize) -> usize {
 
 /// `voters` spread over `zones` as evenly as can be; the first zones hold one more.
 pub fn spread(voters: usize, zones: usize) -> Vec<usize> {
-    (0..zones)
-        .map(|zone| voters / zones + usize::from(zone < voters % zones))
-        .collect()
+    (0..zones).map(|zone| voters / zones + usize::from(zone < voters % zones)).collect()
 }
 
 #[cfg(test)]

@@ -77,22 +77,17 @@ pub async fn reconcile(ctx: &Arc<Context>, namespace: &str, name: &str) -> Resul
         ctx.metrics.scrape_failed(namespace, name);
     }
     let plan = plan(&desired, &inventory, now);
-    let writer = Writer {
-        client: &ctx.client,
-        guard: &ctx.guard,
-        metrics: &ctx.metrics,
-        namespace,
-    };
+    let writer =
+        Writer { client: &ctx.client, guard: &ctx.guard, metrics: &ctx.metrics, namespace };
     let outcome = execute(&writer, plan.steps.clone()).await;
     let status = status(&desired, &inventory, &plan, &outcome, now);
     let before = &inventory.recorded;
     publish(ctx, &api, &cluster, before, &status, &outcome).await?;
 
     match outcome.failed {
-        Some(failure) if failure.kind == FailureKind::Refused => Err(Error::Execute {
-            step: failure.step.to_string(),
-            message: failure.message,
-        }),
+        Some(failure) if failure.kind == FailureKind::Refused => {
+            Err(Error::Execute { step: failure.step.to_string(), message: failure.message })
+        }
         Some(_) => Ok(Action::requeue(NOT_NOW)),
         None => Ok(Action::requeue(plan.wake)),
     }
@@ -146,8 +141,7 @@ async fn publish(
 ) -> Result<(), Error> {
     let name = cluster.name_any();
     let namespace = cluster.namespace().unwrap_or_default();
-    ctx.metrics
-        .show((&namespace, &name), cluster.spec.replicas, before, after);
+    ctx.metrics.show((&namespace, &name), cluster.spec.replicas, before, after);
     if before != after {
         let patch = json!({
             "apiVersion": ZabCluster::api_version(&()),
@@ -163,11 +157,7 @@ async fn publish(
     let object = cluster.object_ref(&());
     for notice in notices(before, after, outcome) {
         info!(reason = notice.reason, note = notice.note, "event");
-        if let Err(error) = ctx
-            .recorder
-            .publish(&event(&notice, &namespace), &object)
-            .await
-        {
+        if let Err(error) = ctx.recorder.publish(&event(&notice, &namespace), &object).await {
             warn!(%error, reason = notice.reason, "the event could not be recorded");
         }
     }

@@ -24,9 +24,7 @@ const PAGE_BYTES_MAX: usize = 4 << 20;
 /// # Errors
 /// In words: it could not be reached, or what it answered is not the page of a server.
 pub async fn scrape(ip: &str) -> Result<ServerReport, String> {
-    let ip: IpAddr = ip
-        .parse()
-        .map_err(|_| format!("{ip:?} is not an address"))?;
+    let ip: IpAddr = ip.parse().map_err(|_| format!("{ip:?} is not an address"))?;
     let port = u16::try_from(ports::METRICS).expect("ports fit");
     let page = timeout(ANSWER_MAX, get(SocketAddr::new(ip, port), "/metrics"))
         .await
@@ -51,17 +49,12 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<String, String> {
         .body(Empty::<Bytes>::new())
         .expect("the request is well-formed");
     let exchange = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| error.to_string())?;
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         let status = response.status();
         if !status.is_success() {
             return Err(format!("{path} answered {status}"));
         }
-        let body = Limited::new(response.into_body(), PAGE_BYTES_MAX)
-            .collect()
-            .await;
+        let body = Limited::new(response.into_body(), PAGE_BYTES_MAX).collect().await;
         let bytes = body.map_err(|error| error.to_string())?.to_bytes();
         String::from_utf8(bytes.to_vec()).map_err(|_| format!("{path} is not UTF-8"))
     };

@@ -33,10 +33,7 @@ pub async fn run(namespace: &str, operator: Option<&str>) -> anyhow::Result<()> 
             json!({ "replicas": 3, "zones": [{ "name": "a" }, { "name": "b" }] }),
             "needs at least 3 zones",
         ),
-        (
-            json!({ "replicas": 1, "config": { "dataDir": "/x" } }),
-            "belongs to the operator",
-        ),
+        (json!({ "replicas": 1, "config": { "dataDir": "/x" } }), "belongs to the operator"),
     ];
     for (spec, why) in refused {
         refuses(&client, namespace, spec, why).await?;
@@ -45,20 +42,11 @@ pub async fn run(namespace: &str, operator: Option<&str>) -> anyhow::Result<()> 
     let holder = lease_is_renewed(&client, namespace).await?;
     println!("ok: {holder} holds the lease and renews it");
     if let Some(operator) = operator {
-        let address = tokio::net::lookup_host(operator)
-            .await
-            .context("look up the operator")?;
+        let address = tokio::net::lookup_host(operator).await.context("look up the operator")?;
         let address: Vec<SocketAddr> = address.collect();
-        let address = *address
-            .first()
-            .context("the operator's Service has no address")?;
-        let page = scrape::get(address, "/metrics")
-            .await
-            .map_err(anyhow::Error::msg)?;
-        ensure!(
-            page.contains("zab_operator_build_info"),
-            "the metrics page is not the operator's"
-        );
+        let address = *address.first().context("the operator's Service has no address")?;
+        let page = scrape::get(address, "/metrics").await.map_err(anyhow::Error::msg)?;
+        ensure!(page.contains("zab_operator_build_info"), "the metrics page is not the operator's");
         println!("ok: {operator} serves metrics");
     }
     println!("all checks passed");
@@ -78,18 +66,12 @@ async fn create(
     }))
     .context("the test resource is well-formed")?;
     let api: Api<ZabCluster> = Api::namespaced(client.clone(), namespace);
-    let params = PostParams {
-        dry_run: true,
-        ..PostParams::default()
-    };
+    let params = PostParams { dry_run: true, ..PostParams::default() };
     Ok(api.create(&params, &cluster).await)
 }
 
 async fn accepts(client: &Client, namespace: &str, spec: serde_json::Value) -> anyhow::Result<()> {
-    create(client, namespace, spec)
-        .await?
-        .map(drop)
-        .context("a valid resource was refused")
+    create(client, namespace, spec).await?.map(drop).context("a valid resource was refused")
 }
 
 async fn refuses(

@@ -3,6 +3,8 @@
 mod conditions;
 mod rollout;
 
+use std::fmt;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -39,6 +41,16 @@ pub struct Failure {
     pub kind: FailureKind,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.kind {
+            FailureKind::NotNow => "not now",
+            FailureKind::Refused => "failed",
+        };
+        write!(f, "{word}: {}: {}", self.step, self.message)
+    }
+}
+
 /// Kinds of failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
@@ -71,11 +83,7 @@ pub fn status(
         conditions: Vec::new(),
     };
     if let Some(ensemble) = &found.ensemble {
-        let up = found
-            .members
-            .iter()
-            .filter(|state| **state == MemberState::Up)
-            .count();
+        let up = found.members.iter().filter(|state| **state == MemberState::Up).count();
         status.ready_replicas = i32::try_from(up).unwrap_or(i32::MAX);
         status.ensemble_id = Some(ensemble.id.clone());
         status.version = versions(found, inventory).or(status.version);
@@ -102,12 +110,7 @@ pub fn invalid(
     ];
     let mut conditions = recorded.conditions.clone();
     conditions.retain(|old| findings.iter().all(|new| new.type_ != old.type_));
-    conditions.extend(merge(
-        &recorded.conditions,
-        findings,
-        generation.unwrap_or(0),
-        now,
-    ));
+    conditions.extend(merge(&recorded.conditions, findings, generation.unwrap_or(0), now));
     ZabClusterStatus {
         observed_generation: generation,
         plan: vec![sentence],
@@ -117,36 +120,20 @@ pub fn invalid(
 }
 
 fn plan_lines(plan: &Plan, outcome: &Outcome) -> Vec<String> {
-    let failed = outcome.failed.iter().map(|failure| {
-        let word = match failure.kind {
-            FailureKind::NotNow => "not now",
-            FailureKind::Refused => "failed",
-        };
-        format!("{word}: {}: {}", failure.step, failure.message)
-    });
+    let failed = outcome.failed.iter().map(ToString::to_string);
     let restarts = outcome
         .done
         .iter()
         .filter(|step| matches!(step, Step::Evict(_) | Step::ReplaceStopped { .. }))
         .map(|step| format!("done: {step}"));
-    let waits = plan
-        .report
-        .waits
-        .iter()
-        .map(|wait| format!("waiting: {}", wait.sentence));
-    failed
-        .chain(restarts)
-        .chain(waits)
-        .take(PLAN_LINES_MAX)
-        .collect()
+    let waits = plan.report.waits.iter().map(|wait| format!("waiting: {}", wait.sentence));
+    failed.chain(restarts).chain(waits).take(PLAN_LINES_MAX).collect()
 }
 
 fn versions(found: &Report, inventory: &Inventory) -> Option<String> {
     let members = &found.ensemble.as_ref()?.members;
-    let mut versions: Vec<String> = members
-        .iter()
-        .filter_map(|member| report(member, inventory)?.version.clone())
-        .collect();
+    let mut versions: Vec<String> =
+        members.iter().filter_map(|member| report(member, inventory)?.version.clone()).collect();
     versions.sort();
     versions.dedup();
     (!versions.is_empty()).then(|| versions.join(", "))
@@ -163,11 +150,7 @@ fn membership(found: &Report) -> Option<Membership> {
 }
 
 fn members(found: &Report, inventory: &Inventory) -> Vec<Member> {
-    let synced = found
-        .view
-        .led()
-        .map(|led| led.synced.clone())
-        .unwrap_or_default();
+    let synced = found.view.led().map(|led| led.synced.clone()).unwrap_or_default();
     let members = found.ensemble.iter().flat_map(|ensemble| &ensemble.members);
     members
         .map(|member| {

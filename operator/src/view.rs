@@ -59,11 +59,7 @@ impl QuorumView {
             }
             return Self::Unsettled { led, needed };
         }
-        let answered = ensemble
-            .members
-            .iter()
-            .filter(|m| report(m, inventory).is_some())
-            .count();
+        let answered = ensemble.members.iter().filter(|m| report(m, inventory).is_some()).count();
         let seen = ensemble
             .members
             .iter()
@@ -100,19 +96,15 @@ fn is_stopped(member: &Member, inventory: &Inventory) -> bool {
     let Ok(pods) = &inventory.pods else {
         return false;
     };
-    pods.get(&member.pod)
-        .is_none_or(|pod| pod.process != Process::Running)
+    pods.get(&member.pod).is_none_or(|pod| pod.process != Process::Running)
 }
 
 /// The leader that a majority follows: the only one that leads in the highest epoch anybody is in,
 /// followed by a majority in that epoch and configuration, and with a majority synchronized.
 pub fn led(ensemble: &Ensemble, inventory: &Inventory) -> Option<Led> {
     let needed = majority(ensemble.voters());
-    let reports: Vec<(&Member, &ServerReport)> = ensemble
-        .members
-        .iter()
-        .filter_map(|m| Some((m, report(m, inventory)?)))
-        .collect();
+    let reports: Vec<(&Member, &ServerReport)> =
+        ensemble.members.iter().filter_map(|m| Some((m, report(m, inventory)?))).collect();
     let epoch = reports.iter().map(|(_, report)| report.epoch).max()?;
     let mut leaders = reports.iter().filter(|(_, report)| {
         report.epoch == epoch
@@ -150,11 +142,5 @@ pub fn led(ensemble: &Ensemble, inventory: &Inventory) -> Option<Led> {
         .filter(|member| synced.contains(&member.id))
         .filter_map(|member| Some(pod(member, inventory)?.uid.clone()))
         .collect();
-    Some(Led {
-        leader: leader.id,
-        epoch,
-        config_version: claim.config_version,
-        synced,
-        pods,
-    })
+    Some(Led { leader: leader.id, epoch, config_version: claim.config_version, synced, pods })
 }

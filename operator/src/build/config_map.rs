@@ -9,17 +9,7 @@ use kube::api::ObjectMeta;
 use super::Object;
 use crate::desired::{Desired, Ensemble, Revision};
 use crate::inventory::{Kind, Permission};
-use crate::names::{self, ports};
-
-/// Key of the record with the ensemble as JSON.
-pub const ENSEMBLE_KEY: &str = "ensemble.json";
-/// Key of the record that exists while servers may start an empty database with a vote. Pods get
-/// its value as `ZAB_DB_INITIALIZE`.
-pub const INITIALIZE_KEY: &str = "initialize";
-/// Key of a revision's map with the configuration file.
-pub const ZOO_CFG_KEY: &str = "zoo.cfg";
-/// Key of a revision's map with the revision as JSON.
-pub const REVISION_KEY: &str = "revision.json";
+use crate::names::{self, ENSEMBLE_KEY, INITIALIZE_KEY, REVISION_KEY, ZOO_CFG_KEY, ports};
 
 /// The record of the ensemble. While permission is open it can be closed once; a closed one is
 /// immutable, so no operator, however stale its knowledge, can open it again.
@@ -66,11 +56,7 @@ pub fn revision(desired: &Desired, ensemble: &Ensemble, revision: &Revision) -> 
 /// The configuration of the servers: theirs in `docs/server-contract.md`, then the user's, then
 /// the members.
 fn zoo_cfg(desired: &Desired, ensemble: &Ensemble, revision: &Revision) -> String {
-    let defaults = [
-        ("tickTime", "2000"),
-        ("initLimit", "10"),
-        ("syncLimit", "5"),
-    ];
+    let defaults = [("tickTime", "2000"), ("initLimit", "10"), ("syncLimit", "5")];
     let owned = [
         ("dataDir", "/data".to_owned()),
         ("clientPort", ports::CLIENT.to_string()),
@@ -78,18 +64,9 @@ fn zoo_cfg(desired: &Desired, ensemble: &Ensemble, revision: &Revision) -> Strin
         ("db.autocreate", "false".to_owned()),
     ];
     let mut settings: BTreeMap<&str, &str> = defaults.into();
-    settings.extend(
-        revision
-            .config
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str())),
-    );
+    settings.extend(revision.config.iter().map(|(key, value)| (key.as_str(), value.as_str())));
     let mut text = String::new();
-    for (key, value) in owned
-        .iter()
-        .map(|(key, value)| (*key, value.as_str()))
-        .chain(settings)
-    {
+    for (key, value) in owned.iter().map(|(key, value)| (*key, value.as_str())).chain(settings) {
         let _ = writeln!(text, "{key}={value}");
     }
     let peers = names::peers_service(&desired.name);

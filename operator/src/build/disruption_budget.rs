@@ -24,16 +24,10 @@ pub fn budget(desired: &Desired, ensemble: &Ensemble) -> Option<Object> {
         UnhealthyPodEvictionPolicy::IfHealthyBudget => "IfHealthyBudget",
         UnhealthyPodEvictionPolicy::AlwaysAllow => "AlwaysAllow",
     };
-    let selector = [
-        (names::ENSEMBLE_LABEL, desired.name.as_str()),
-        (names::ROLE_LABEL, "voter"),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let selector = [(names::ENSEMBLE_LABEL, desired.name.as_str()), (names::ROLE_LABEL, "voter")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
     let budget = PodDisruptionBudget {
-        metadata: ObjectMeta {
-            name: Some(desired.name.clone()),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { name: Some(desired.name.clone()), ..ObjectMeta::default() },
         spec: Some(PodDisruptionBudgetSpec {
             min_available: Some(IntOrString::Int(keep)),
             selector: Some(LabelSelector {

@@ -47,24 +47,15 @@ pub fn client(desired: &Desired) -> Object {
             ports: Some(vec![port("client", ports::CLIENT)]),
             ..ServiceSpec::default()
         },
-        ObjectMeta {
-            annotations: Some(settings.annotations.clone()),
-            ..ObjectMeta::default()
-        },
+        ObjectMeta { annotations: Some(settings.annotations.clone()), ..ObjectMeta::default() },
     )
 }
 
 fn service(desired: &Desired, name: String, spec: ServiceSpec, metadata: ObjectMeta) -> Object {
     let selector = [(names::ENSEMBLE_LABEL.to_owned(), desired.name.clone())];
     let service = Service {
-        metadata: ObjectMeta {
-            name: Some(name),
-            ..metadata
-        },
-        spec: Some(ServiceSpec {
-            selector: Some(selector.into()),
-            ..spec
-        }),
+        metadata: ObjectMeta { name: Some(name), ..metadata },
+        spec: Some(ServiceSpec { selector: Some(selector.into()), ..spec }),
         status: None,
     };
     Object::new(desired, Kind::Service, &service)

@@ -21,11 +21,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 
 use super::Object;
-use super::config_map::{INITIALIZE_KEY, ZOO_CFG_KEY};
 use crate::crd::spec::PullPolicy;
 use crate::desired::{Desired, Ensemble, Revision, ZoneVoters};
 use crate::inventory::Kind;
-use crate::names::{self, ports};
+use crate::names::{self, INITIALIZE_KEY, ZOO_CFG_KEY, ports};
 
 /// Any user but root; the image has no user database.
 const USER_ID: i64 = 10_001;
@@ -217,10 +216,7 @@ fn container(desired: &Desired, revision: &Revision) -> Container {
         ]),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
-            capabilities: Some(Capabilities {
-                add: None,
-                drop: Some(vec!["ALL".to_owned()]),
-            }),
+            capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
             read_only_root_filesystem: Some(true),
             ..SecurityContext::default()
         }),

@@ -1,9 +1,6 @@
 //! What a user asks for.
 
-#![expect(
-    unreachable_pub,
-    reason = "the derive repeats each struct inside a function"
-)]
+#![expect(unreachable_pub, reason = "the derive repeats each struct inside a function")]
 
 use std::collections::BTreeMap;
 
@@ -119,10 +116,7 @@ pub struct ZabClusterSpec {
     /// Version of the server: the image tag, unless `image.tag` or `image.digest` is given.
     /// Default: the version of the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 128),
-        regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")
-    )]
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"))]
     pub version: Option<String>,
 
     /// Where the image comes from, when not from the operator's default repository.
@@ -217,17 +211,11 @@ pub struct Image {
     pub repository: Option<String>,
     /// Tag. Default: `spec.version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 128),
-        regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")
-    )]
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"))]
     pub tag: Option<String>,
     /// Digest, such as `sha256:…`. Used instead of a tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 256),
-        regex(pattern = r"^[a-z0-9+._-]+:[a-fA-F0-9]{32,}$")
-    )]
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"^[a-z0-9+._-]+:[a-fA-F0-9]{32,}$"))]
     pub digest: Option<String>,
     /// When the kubelet pulls the image.
     #[serde(default)]
@@ -255,10 +243,7 @@ pub enum PullPolicy {
 #[serde(rename_all = "camelCase")]
 pub struct Zone {
     /// Short name, used in the names of objects: at most 11 characters.
-    #[schemars(
-        length(min = 1, max = 11),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-    )]
+    #[schemars(length(min = 1, max = 11), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// Value of the topology key on the zone's nodes. Default: the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -318,10 +303,7 @@ pub struct DataVolume {
 
 impl Default for DataVolume {
     fn default() -> Self {
-        Self {
-            size: default_volume_size(),
-            storage_class_name: None,
-        }
+        Self { size: default_volume_size(), storage_class_name: None }
     }
 }
 

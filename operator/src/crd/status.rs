@@ -1,10 +1,7 @@
 //! What the operator answers. Nothing in here is read back as an instruction, except the records
 //! named in [`RolloutStatus`] and `bootstrapped`, which only ever make the operator do less.
 
-#![expect(
-    unreachable_pub,
-    reason = "the derive repeats each struct inside a function"
-)]
+#![expect(unreachable_pub, reason = "the derive repeats each struct inside a function")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;

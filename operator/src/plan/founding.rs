@@ -72,26 +72,17 @@ fn found(desired: &Desired, inventory: &Inventory, draft: &mut Draft) -> Option<
         }
     };
     let recorded = &inventory.recorded;
-    let marked: BTreeMap<&String, &Volume> = volumes
-        .iter()
-        .filter(|(_, volume)| volume.ensemble_id.is_some())
-        .collect();
+    let marked: BTreeMap<&String, &Volume> =
+        volumes.iter().filter(|(_, volume)| volume.ensemble_id.is_some()).collect();
     let formed = recorded.bootstrapped || !marked.is_empty();
     let id = recorded
         .ensemble_id
         .clone()
-        .or_else(|| {
-            marked
-                .values()
-                .find_map(|volume| volume.ensemble_id.clone())
-        })
+        .or_else(|| marked.values().find_map(|volume| volume.ensemble_id.clone()))
         .unwrap_or_else(|| desired.uid.clone());
     let ensemble = Ensemble::found(&id, &desired.name, &desired.topology, &taken(inventory));
-    let expected: BTreeSet<String> = ensemble
-        .members
-        .iter()
-        .map(|member| names::volume_claim(&member.pod))
-        .collect();
+    let expected: BTreeSet<String> =
+        ensemble.members.iter().map(|member| names::volume_claim(&member.pod)).collect();
     let strange: Vec<&str> = marked
         .iter()
         .filter(|(name, volume)| {
@@ -111,14 +102,8 @@ fn found(desired: &Desired, inventory: &Inventory, draft: &mut Draft) -> Option<
         );
         return None;
     }
-    let permission = if formed {
-        Permission::Closed
-    } else {
-        Permission::Open
-    };
-    draft.step(Step::Create(config_map::record(
-        desired, &ensemble, permission,
-    )));
+    let permission = if formed { Permission::Closed } else { Permission::Open };
+    draft.step(Step::Create(config_map::record(desired, &ensemble, permission)));
     Some(Founded { ensemble, formed })
 }
 
@@ -128,14 +113,10 @@ fn taken(inventory: &Inventory) -> BTreeMap<String, ServerId> {
         inventory.recorded.members.iter().filter_map(|member| {
             Some((member.pod.clone(), ServerId(u8::try_from(member.id).ok()?)))
         });
-    let marked = inventory
-        .volumes
-        .iter()
-        .flatten()
-        .filter_map(|(name, volume)| {
-            let pod = name.strip_prefix(names::DATA_VOLUME)?.strip_prefix('-')?;
-            Some((pod.to_owned(), ServerId(volume.member_id?)))
-        });
+    let marked = inventory.volumes.iter().flatten().filter_map(|(name, volume)| {
+        let pod = name.strip_prefix(names::DATA_VOLUME)?.strip_prefix('-')?;
+        Some((pod.to_owned(), ServerId(volume.member_id?)))
+    });
     recorded.chain(marked).collect()
 }
 
@@ -156,10 +137,7 @@ pub fn complete(desired: &Desired, founded: &Founded, inventory: &Inventory, dra
         return;
     }
     if let Err(why) = &inventory.volumes {
-        return draft.wait(
-            "VolumesUnknown",
-            format!("The volumes could not be listed: {why}."),
-        );
+        return draft.wait("VolumesUnknown", format!("The volumes could not be listed: {why}."));
     }
     for (name, volume, member) in unmarked(ensemble, inventory) {
         draft.step(Step::PatchVolume {
@@ -191,17 +169,10 @@ fn unmarked<'a>(
     ensemble: &'a Ensemble,
     inventory: &'a Inventory,
 ) -> impl Iterator<Item = (&'a String, &'a Volume, &'a Member)> {
-    inventory
-        .volumes
-        .iter()
-        .flatten()
-        .filter_map(|(name, volume)| {
-            let member = ensemble
-                .members
-                .iter()
-                .find(|m| names::volume_claim(&m.pod) == *name)?;
-            let marked = volume.ensemble_id.as_ref() == Some(&ensemble.id)
-                && volume.member_id == Some(member.id.0);
-            (!marked).then_some((name, volume, member))
-        })
+    inventory.volumes.iter().flatten().filter_map(|(name, volume)| {
+        let member = ensemble.members.iter().find(|m| names::volume_claim(&m.pod) == *name)?;
+        let marked = volume.ensemble_id.as_ref() == Some(&ensemble.id)
+            && volume.member_id == Some(member.id.0);
+        (!marked).then_some((name, volume, member))
+    })
 }

@@ -25,18 +25,9 @@ pub fn keys(desired: &Desired, ensemble: Option<&Ensemble>) -> Vec<ObjectKey> {
     let topology = ensemble.map_or(&desired.topology, |ensemble| &ensemble.topology);
     let name = desired.name.as_str();
     let mut keys = vec![
-        ObjectKey {
-            kind: Kind::Service,
-            name: names::peers_service(name),
-        },
-        ObjectKey {
-            kind: Kind::Service,
-            name: names::client_service(name),
-        },
-        ObjectKey {
-            kind: Kind::PodDisruptionBudget,
-            name: name.to_owned(),
-        },
+        ObjectKey { kind: Kind::Service, name: names::peers_service(name) },
+        ObjectKey { kind: Kind::Service, name: names::client_service(name) },
+        ObjectKey { kind: Kind::PodDisruptionBudget, name: name.to_owned() },
     ];
     keys.extend(topology.zones.iter().map(|zone| ObjectKey {
         kind: Kind::StatefulSet,
@@ -56,10 +47,7 @@ pub fn plan(
     let (objects, revisions) = match (&inventory.objects, &inventory.revisions) {
         (Ok(objects), Ok(revisions)) => (objects, revisions),
         (Err(why), _) | (_, Err(why)) => {
-            draft.wait(
-                "ObjectsUnknown",
-                format!("The objects could not be read: {why}."),
-            );
+            draft.wait("ObjectsUnknown", format!("The objects could not be read: {why}."));
             return Provisioned::No;
         }
     };
@@ -82,19 +70,12 @@ pub fn plan(
     let before = draft.steps.len();
     let pinned = rolling.pinned.hash();
     if !revisions.contains_key(&pinned) {
-        draft.step(Step::Create(config_map::revision(
-            desired,
-            ensemble,
-            &rolling.pinned,
-        )));
+        draft.step(Step::Create(config_map::revision(desired, ensemble, &rolling.pinned)));
     }
     let mut wanted = vec![service::peers(desired), service::client(desired)];
     let budget = disruption_budget::budget(desired, ensemble);
     if budget.is_none() {
-        let key = ObjectKey {
-            kind: Kind::PodDisruptionBudget,
-            name: desired.name.clone(),
-        };
+        let key = ObjectKey { kind: Kind::PodDisruptionBudget, name: desired.name.clone() };
         if let Some(live) = objects.get(&key) {
             draft.step(delete(key, live));
         }
@@ -105,45 +86,27 @@ pub fn plan(
         stateful_set::stateful_set(desired, ensemble, zone, &rolling.pinned, &size)
     }));
     for object in wanted {
-        if !objects
-            .get(&object.key)
-            .is_some_and(|live| object.is_covered_by(live))
-        {
+        if !objects.get(&object.key).is_some_and(|live| object.is_covered_by(live)) {
             draft.step(Step::Apply(object));
         }
     }
-    if draft.steps.len() > before {
-        Provisioned::No
-    } else {
-        Provisioned::Yes
-    }
+    if draft.steps.len() > before { Provisioned::No } else { Provisioned::Yes }
 }
 
 /// The size that the claims of a zone's StatefulSet were created with, which cannot be changed.
 fn volume_size(desired: &Desired, zone: &ZoneVoters, inventory: &Inventory) -> String {
     let name = names::stateful_set(&desired.name, zone.name.as_deref());
     let live = inventory.objects.as_ref().ok().and_then(|objects| {
-        objects.get(&ObjectKey {
-            kind: Kind::StatefulSet,
-            name,
-        })?["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
+        objects.get(&ObjectKey { kind: Kind::StatefulSet, name })?["spec"]["volumeClaimTemplates"]
+            [0]["spec"]["resources"]["requests"]["storage"]
             .as_str()
     });
     live.unwrap_or(&desired.storage.size).to_owned()
 }
 
 fn delete(key: ObjectKey, live: &Value) -> Step {
-    let text = |field: &str| {
-        live["metadata"][field]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    Step::Delete {
-        key,
-        uid: text("uid"),
-        resource_version: text("resourceVersion"),
-    }
+    let text = |field: &str| live["metadata"][field].as_str().unwrap_or_default().to_owned();
+    Step::Delete { key, uid: text("uid"), resource_version: text("resourceVersion") }
 }
 
 /// Deletes the maps of revisions that no pod runs, nor will run.
@@ -156,23 +119,13 @@ pub fn remove_old_revisions(rolling: &Rolling, inventory: &Inventory, draft: &mu
     if !draft.steps.is_empty() {
         return;
     }
-    let mut used: BTreeSet<String> = pods
-        .values()
-        .filter_map(|pod| pod.revision.clone())
-        .collect();
-    used.extend(
-        objects
-            .values()
-            .filter_map(|live| template_revision(live).map(str::to_owned)),
-    );
+    let mut used: BTreeSet<String> = pods.values().filter_map(|pod| pod.revision.clone()).collect();
+    used.extend(objects.values().filter_map(|live| template_revision(live).map(str::to_owned)));
     used.extend([rolling.target.clone(), rolling.pinned.hash()]);
     used.extend(rolling.last_good.clone());
     for (_, stored) in revisions.iter().filter(|(hash, _)| !used.contains(*hash)) {
         draft.step(Step::Delete {
-            key: ObjectKey {
-                kind: Kind::ConfigMap,
-                name: stored.name.clone(),
-            },
+            key: ObjectKey { kind: Kind::ConfigMap, name: stored.name.clone() },
             uid: stored.uid.clone(),
             resource_version: stored.resource_version.clone(),
         });

@@ -79,17 +79,11 @@ pub fn assess(
     let recorded = inventory.recorded.rollout.as_ref();
     let mut last_good = recorded.and_then(|rollout| rollout.last_good.clone());
     let runs = |member: &&Member| {
-        let revision = pod(member, inventory)
-            .filter(|pod| !pod.terminating)?
-            .revision
-            .as_deref();
+        let revision = pod(member, inventory).filter(|pod| !pod.terminating)?.revision.as_deref();
         Some(revision == Some(target.as_str()))
     };
     let ids = |runs_target: bool| -> BTreeSet<ServerId> {
-        let members = ensemble
-            .members
-            .iter()
-            .filter(|member| runs(member) == Some(runs_target));
+        let members = ensemble.members.iter().filter(|member| runs(member) == Some(runs_target));
         members.map(|member| member.id).collect()
     };
     let (updated, stale) = (ids(true), ids(false));
@@ -104,10 +98,7 @@ pub fn assess(
     let pinned = halted
         .as_ref()
         .and_then(|_| inventory.revisions.as_ref().ok()?.get(last_good.as_ref()?))
-        .map_or_else(
-            || desired.revision.clone(),
-            |stored| stored.revision.clone(),
-        );
+        .map_or_else(|| desired.revision.clone(), |stored| stored.revision.clone());
     let phase = match halted {
         Some(reason) => Phase::Halted(reason),
         None if stale.is_empty() && last_good.is_none() => Phase::Founding,
@@ -115,14 +106,7 @@ pub fn assess(
         None if desired.rollout.paused => Phase::Paused,
         None => Phase::Rolling,
     };
-    Rolling {
-        target,
-        pinned,
-        last_good,
-        updated,
-        stale,
-        phase,
-    }
+    Rolling { target, pinned, last_good, updated, stale, phase }
 }
 
 /// Why the rollout to the target is given up, if it is: a server on it has not come back in time,
@@ -150,10 +134,7 @@ fn halted(
         };
         let recovering = report(member, inventory).is_some_and(|said| said.recovery().is_some());
         let factor = if recovering { RECOVERING_FACTOR } else { 1 };
-        let allowed = desired
-            .rollout
-            .member_timeout_seconds
-            .saturating_mul(factor);
+        let allowed = desired.rollout.member_timeout_seconds.saturating_mul(factor);
         (now.duration_since(since).as_secs() > allowed).then(|| {
             format!(
                 "server {} ({}) did not come back on the new revision within {allowed} s: {why}",
@@ -164,10 +145,8 @@ fn halted(
     let recorded = inventory.recorded.rollout.as_ref();
     let target = desired.revision.hash();
     let given_up = recorded.filter(|r| r.halted_revision.as_ref() == Some(&target));
-    let back = !on_target.is_empty()
-        && on_target
-            .iter()
-            .all(|(_, state)| **state == MemberState::Up);
+    let back =
+        !on_target.is_empty() && on_target.iter().all(|(_, state)| **state == MemberState::Up);
     failed.or_else(|| given_up.filter(|_| !back)?.halted_reason.clone())
 }
 
@@ -257,12 +236,7 @@ fn quorum_wait(view: &QuorumView, draft: &mut Draft) {
 /// Without a quorum only servers that do not run, on a revision that is no longer wanted, may be
 /// replaced: they cannot form a quorum as they are, and nothing that runs is touched.
 fn replace_stopped(scene: &Scene<'_>, rolling: &Rolling, draft: &mut Draft) {
-    for member in scene
-        .ensemble
-        .members
-        .iter()
-        .filter(|m| rolling.stale.contains(&m.id))
-    {
+    for member in scene.ensemble.members.iter().filter(|m| rolling.stale.contains(&m.id)) {
         let Some(pod) = pod(member, scene.inventory) else {
             continue;
         };
@@ -296,25 +270,13 @@ fn restart_next(scene: &Scene<'_>, rolling: &Rolling, led: &Led, draft: &mut Dra
             format!("Server {id} is back; the next one goes after {seconds} s of good health."),
         );
     }
-    let zones: Vec<_> = scene
-        .ensemble
-        .topology
-        .zones
-        .iter()
-        .map(|zone| &zone.name)
-        .collect();
-    let next = members
-        .iter()
-        .filter(|(member, _)| rolling.stale.contains(&member.id))
-        .min_by_key(|(member, state)| {
+    let zones: Vec<_> = scene.ensemble.topology.zones.iter().map(|zone| &zone.name).collect();
+    let next = members.iter().filter(|(member, _)| rolling.stale.contains(&member.id)).min_by_key(
+        |(member, state)| {
             let zone = zones.iter().position(|zone| **zone == member.zone);
-            (
-                **state == MemberState::Up,
-                member.id == led.leader,
-                zone,
-                member.id,
-            )
-        });
+            (**state == MemberState::Up, member.id == led.leader, zone, member.id)
+        },
+    );
     let Some((member, _)) = next else { return };
     let Some(pod) = pod(member, scene.inventory) else {
         return;
@@ -358,15 +320,7 @@ fn settling(scene: &Scene<'_>, rolling: &Rolling) -> Option<ServerId> {
 
 fn restart(scene: &Scene<'_>, rolling: &Rolling, member: &Member, pod: &Pod, note: &str) -> Step {
     let old = pod.revision.as_ref().and_then(|revision| {
-        Some(
-            &scene
-                .inventory
-                .revisions
-                .as_ref()
-                .ok()?
-                .get(revision)?
-                .revision,
-        )
+        Some(&scene.inventory.revisions.as_ref().ok()?.get(revision)?.revision)
     });
     let restart = Restart {
         server: member.id,
@@ -377,10 +331,7 @@ fn restart(scene: &Scene<'_>, rolling: &Rolling, member: &Member, pod: &Pod, not
     if pod.process == Process::Running {
         return Step::Evict(restart);
     }
-    Step::ReplaceStopped {
-        restart,
-        resource_version: pod.resource_version.clone(),
-    }
+    Step::ReplaceStopped { restart, resource_version: pod.resource_version.clone() }
 }
 
 /// What a restart is for, in words.
@@ -402,10 +353,7 @@ fn difference(old: Option<&Revision>, new: &Revision) -> String {
         what.push(format!("config {}", changed.join(", ")));
     }
     if old.restart_nonce != new.restart_nonce {
-        what.push(format!(
-            "restartNonce {:?} → {:?}",
-            old.restart_nonce, new.restart_nonce
-        ));
+        what.push(format!("restartNonce {:?} → {:?}", old.restart_nonce, new.restart_nonce));
     }
     if old.pods != new.pods
         || old.pull_policy != new.pull_policy
@@ -420,14 +368,11 @@ fn difference(old: Option<&Revision>, new: &Revision) -> String {
 /// back from the old one.
 fn unobserved_set(inventory: &Inventory) -> Option<String> {
     let objects = inventory.objects.as_ref().ok()?;
-    objects
-        .iter()
-        .filter(|(key, _)| key.kind == Kind::StatefulSet)
-        .find_map(|(key, live)| {
-            let seen = live["status"]["observedGeneration"].as_i64();
-            let unseen = seen.is_none() || seen != live["metadata"]["generation"].as_i64();
-            (unseen || template_revision(live).is_none()).then(|| key.name.clone())
-        })
+    objects.iter().filter(|(key, _)| key.kind == Kind::StatefulSet).find_map(|(key, live)| {
+        let seen = live["status"]["observedGeneration"].as_i64();
+        let unseen = seen.is_none() || seen != live["metadata"]["generation"].as_i64();
+        (unseen || template_revision(live).is_none()).then(|| key.name.clone())
+    })
 }
 
 fn sentence(member: &Member, state: &MemberState) -> Option<String> {
@@ -441,8 +386,5 @@ fn sentence(member: &Member, state: &MemberState) -> Option<String> {
 }
 
 fn list(ids: &BTreeSet<ServerId>) -> String {
-    ids.iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

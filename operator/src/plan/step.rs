@@ -90,17 +90,10 @@ impl fmt::Display for Step {
             Self::PatchVolume { name, purpose, .. } => {
                 write!(f, "{purpose} PersistentVolumeClaim {name}")
             }
-            Self::Evict(Restart {
-                server, pod, why, ..
-            }) => {
+            Self::Evict(Restart { server, pod, why, .. }) => {
                 write!(f, "restart server {server} ({pod}): {why}")
             }
-            Self::ReplaceStopped {
-                restart: Restart {
-                    server, pod, why, ..
-                },
-                ..
-            } => {
+            Self::ReplaceStopped { restart: Restart { server, pod, why, .. }, .. } => {
                 write!(f, "replace stopped server {server} ({pod}): {why}")
             }
         }
@@ -133,9 +126,6 @@ impl Draft {
 
     /// Adds a reason for waiting.
     pub fn wait(&mut self, reason: &'static str, sentence: impl Into<String>) {
-        self.waits.push(Wait {
-            reason,
-            sentence: sentence.into(),
-        });
+        self.waits.push(Wait { reason, sentence: sentence.into() });
     }
 }

@@ -68,9 +68,5 @@ pub fn plan(
 
 /// Whether a bound volume has less than `wanted`. One that is not bound yet has no size.
 fn is_smaller(volume: &Volume, wanted: i128) -> bool {
-    volume
-        .capacity
-        .as_deref()
-        .and_then(quantity)
-        .is_some_and(|has| has < wanted)
+    volume.capacity.as_deref().and_then(quantity).is_some_and(|has| has < wanted)
 }

@@ -5,10 +5,23 @@ use crate::crd::ZabClusterStatus;
 use crate::desired::{Desired, Topology};
 use crate::inventory::Inventory;
 use crate::plan::rolling::Phase;
+use crate::plan::step::Step;
 use crate::plan::volumes::Resize;
 use crate::plan::{MemberState, Membership, Plan, Report};
 use crate::quorum::majority;
 use crate::view::QuorumView;
+
+/// What kubelets and schedulers say of containers that will not start by themselves.
+const STUCK: [&str; 8] = [
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "Unschedulable",
+];
 
 /// The answer to the question of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,12 +44,7 @@ impl Finding {
         reason: &'static str,
         sentence: impl Into<String>,
     ) -> Self {
-        Self {
-            type_,
-            status,
-            reason,
-            sentence: sentence.into(),
-        }
+        Self { type_, status, reason, sentence: sentence.into() }
     }
 }
 
@@ -54,7 +62,9 @@ pub(super) fn findings(
     let degraded = degraded(found, outcome);
     let membership = membership(found);
     let stalled = stalled(found, outcome);
-    let ready = ready(found, &quorum, &progressing, &degraded, &membership, status);
+    let storage = storage(inventory, found, outcome);
+    let spec = [&membership, &storage];
+    let ready = ready(found, &quorum, &progressing, &degraded, spec, status);
     vec![
         ready,
         available(found, &quorum),
@@ -63,7 +73,7 @@ pub(super) fn findings(
         quorum,
         zone_tolerant(desired, found),
         membership,
-        storage(inventory, found),
+        storage,
         stalled,
     ]
 }
@@ -99,11 +109,7 @@ fn quorum_healthy(found: &Report) -> Finding {
 }
 
 fn available(found: &Report, quorum: &Finding) -> Finding {
-    let up = found
-        .members
-        .iter()
-        .filter(|state| **state == MemberState::Up)
-        .count();
+    let up = found.members.iter().filter(|state| **state == MemberState::Up).count();
     let finding = |status, reason, sentence| Finding::new("Available", status, reason, sentence);
     match quorum.status {
         Some(true) if up > 0 => finding(
@@ -124,15 +130,8 @@ fn progressing(plan: &Plan, outcome: &Outcome, status: &ZabClusterStatus) -> Fin
     let finding = |status, reason, sentence| Finding::new("Progressing", status, reason, sentence);
     let found = &plan.report;
     let rolling = &found.rolling;
-    let next = status
-        .plan
-        .first()
-        .map(|line| format!(" Next, {line}"))
-        .unwrap_or_default();
-    let elections = status
-        .rollout
-        .as_ref()
-        .map_or(0, |rollout| rollout.elections);
+    let next = status.plan.first().map(|line| format!(" Next, {line}")).unwrap_or_default();
+    let elections = status.rollout.as_ref().map_or(0, |rollout| rollout.elections);
     match &rolling.phase {
         Phase::Rolling => finding(
             Some(true),
@@ -152,31 +151,21 @@ fn progressing(plan: &Plan, outcome: &Outcome, status: &ZabClusterStatus) -> Fin
                 rolling.stale.len()
             ),
         ),
-        Phase::Halted(reason) => finding(
-            Some(false),
-            "RolloutHalted",
-            format!("The rollout is halted: {reason}."),
-        ),
-        Phase::Founding | Phase::Complete if !found.formed => finding(
-            Some(true),
-            "Founding",
-            format!("The ensemble is being founded.{next}"),
-        ),
-        Phase::Founding | Phase::Complete if !outcome.done.is_empty() => finding(
-            Some(true),
-            "Applying",
-            "Objects are brought in line with the spec.".to_owned(),
-        ),
-        Phase::Founding => finding(
-            Some(true),
-            "Starting",
-            format!("The servers are starting.{next}"),
-        ),
-        Phase::Complete => finding(
-            Some(false),
-            "Complete",
-            "All servers run what the spec asks for.".to_owned(),
-        ),
+        Phase::Halted(reason) => {
+            finding(Some(false), "RolloutHalted", format!("The rollout is halted: {reason}."))
+        }
+        Phase::Founding | Phase::Complete if !found.formed => {
+            finding(Some(true), "Founding", format!("The ensemble is being founded.{next}"))
+        }
+        Phase::Founding | Phase::Complete if !outcome.done.is_empty() => {
+            finding(Some(true), "Applying", "Objects are brought in line with the spec.".to_owned())
+        }
+        Phase::Founding => {
+            finding(Some(true), "Starting", format!("The servers are starting.{next}"))
+        }
+        Phase::Complete => {
+            finding(Some(false), "Complete", "All servers run what the spec asks for.".to_owned())
+        }
     }
 }
 
@@ -192,11 +181,11 @@ fn degraded(found: &Report, outcome: &Outcome) -> Finding {
             ),
         );
     }
-    if let Some(failure) = outcome
-        .failed
-        .as_ref()
-        .filter(|f| f.kind == FailureKind::Refused)
-    {
+    // Volumes that cannot grow have a condition of their own: the servers are none the worse.
+    let failed = outcome.failed.as_ref().filter(|failure| {
+        failure.kind == FailureKind::Refused && !matches!(failure.step, Step::PatchVolume { .. })
+    });
+    if let Some(failure) = failed {
         return finding(
             Some(true),
             "StepFailed",
@@ -224,6 +213,19 @@ fn degraded(found: &Report, outcome: &Outcome) -> Finding {
             MemberState::Down(why) => Some(format!("{} ({}): {why}", member.id, member.pod)),
         })
         .collect();
+    // Servers that start for the first time are not up yet; those that cannot start are down.
+    let starting = !found.formed
+        && found.members.iter().all(|state| match state {
+            MemberState::Down(why) => !STUCK.iter().any(|stuck| why.contains(stuck)),
+            _ => true,
+        });
+    if starting {
+        return finding(
+            Some(false),
+            "Founding",
+            "The servers start for the first time.".to_owned(),
+        );
+    }
     if !down.is_empty() {
         let sentence = format!("Servers that are not up: {}.", down.join("; "));
         return finding(Some(true), "MembersDown", sentence);
@@ -231,33 +233,20 @@ fn degraded(found: &Report, outcome: &Outcome) -> Finding {
     if let Some(wait) = found.waits.iter().find(|wait| wait.reason == "NameTaken") {
         return finding(Some(true), wait.reason, wait.sentence.clone());
     }
-    finding(
-        Some(false),
-        "AllUp",
-        format!("All {} servers are up.", found.members.len()),
-    )
+    finding(Some(false), "AllUp", format!("All {} servers are up.", found.members.len()))
 }
 
 /// Any one zone may go: without each, a majority of synchronized voters remains, now.
 fn zone_tolerant(desired: &Desired, found: &Report) -> Finding {
-    let topology = found
-        .ensemble
-        .as_ref()
-        .map_or(&desired.topology, |e| &e.topology);
+    let topology = found.ensemble.as_ref().map_or(&desired.topology, |e| &e.topology);
     let voters: usize = topology.zones.iter().map(|zone| zone.voters).sum();
     zone_layout(topology, voters).unwrap_or_else(|| zone_tolerant_now(topology, voters, found))
 }
 
 /// What the layout alone rules out.
 fn zone_layout(topology: &Topology, voters: usize) -> Option<Finding> {
-    let finding = |reason, sentence| {
-        Some(Finding::new(
-            "ZoneFailureTolerant",
-            Some(false),
-            reason,
-            sentence,
-        ))
-    };
+    let finding =
+        |reason, sentence| Some(Finding::new("ZoneFailureTolerant", Some(false), reason, sentence));
     if topology.zones.iter().all(|zone| zone.name.is_none()) {
         return finding(
             "NoZones",
@@ -266,10 +255,7 @@ fn zone_layout(topology: &Topology, voters: usize) -> Option<Finding> {
                 .to_owned(),
         );
     }
-    let too_big = topology
-        .zones
-        .iter()
-        .filter(|zone| voters - zone.voters < majority(voters));
+    let too_big = topology.zones.iter().filter(|zone| voters - zone.voters < majority(voters));
     let too_big: Vec<&str> = too_big.filter_map(|zone| zone.name.as_deref()).collect();
     if too_big.is_empty() {
         return None;
@@ -310,10 +296,7 @@ fn zone_tolerant_now(topology: &Topology, voters: usize, found: &Report) -> Find
         return finding(
             Some(true),
             "AnyZoneMayFail",
-            format!(
-                "Without any one of {} zones a majority remains.",
-                topology.zones.len()
-            ),
+            format!("Without any one of {} zones a majority remains.", topology.zones.len()),
         );
     }
     let reason = match found.rolling.phase {
@@ -336,18 +319,11 @@ fn membership(found: &Report) -> Finding {
     let finding =
         |status, reason, sentence| Finding::new("MembershipInSync", status, reason, sentence);
     match (&found.ensemble, &found.membership) {
-        (None, _) => finding(
-            None,
-            "NotFounded",
-            "The ensemble has no members yet.".to_owned(),
-        ),
+        (None, _) => finding(None, "NotFounded", "The ensemble has no members yet.".to_owned()),
         (Some(ensemble), Membership::InSync) => finding(
             Some(true),
             "AsSpecified",
-            format!(
-                "The ensemble has the {} voters of the spec.",
-                ensemble.voters()
-            ),
+            format!("The ensemble has the {} voters of the spec.", ensemble.voters()),
         ),
         (_, Membership::Differs(sentence)) => {
             finding(Some(false), "ScalingNotSupported", sentence.clone())
@@ -355,7 +331,7 @@ fn membership(found: &Report) -> Finding {
     }
 }
 
-fn storage(inventory: &Inventory, found: &Report) -> Finding {
+fn storage(inventory: &Inventory, found: &Report, outcome: &Outcome) -> Finding {
     let finding =
         |status, reason, sentence| Finding::new("StorageResized", status, reason, sentence);
     match (&found.volumes, &inventory.volumes) {
@@ -364,12 +340,15 @@ fn storage(inventory: &Inventory, found: &Report) -> Finding {
             "AsSpecified",
             "No volume is smaller than the spec asks.".to_owned(),
         ),
-        (Resize::UnderWay(sentence), _) => finding(Some(false), "Resizing", sentence.clone()),
-        (Resize::Unknown, Err(why)) => finding(
-            None,
-            "VolumesUnknown",
-            format!("The volumes could not be listed: {why}."),
-        ),
+        (Resize::UnderWay(sentence), _) => match &outcome.failed {
+            Some(failure) if matches!(failure.step, Step::PatchVolume { .. }) => {
+                finding(Some(false), "ResizeRefused", format!("{sentence} {}", failure.message))
+            }
+            _ => finding(Some(false), "Resizing", sentence.clone()),
+        },
+        (Resize::Unknown, Err(why)) => {
+            finding(None, "VolumesUnknown", format!("The volumes could not be listed: {why}."))
+        }
         (Resize::Unknown, Ok(_)) => {
             finding(None, "NotFounded", "There are no volumes yet.".to_owned())
         }
@@ -387,19 +366,11 @@ fn stalled(found: &Report, outcome: &Outcome) -> Finding {
     if let Some(wait) = found.waits.iter().find(|wait| human.contains(&wait.reason)) {
         return finding(Some(true), wait.reason, wait.sentence.clone());
     }
-    if let Some(failure) = outcome
-        .failed
-        .as_ref()
-        .filter(|f| f.kind == FailureKind::Refused)
-    {
+    if let Some(failure) = outcome.failed.as_ref().filter(|f| f.kind == FailureKind::Refused) {
         let sentence = format!("Could not {}: {}", failure.step, failure.message);
         return finding(Some(true), "StepFailed", sentence);
     }
-    finding(
-        Some(false),
-        "NotStalled",
-        "Nothing needs a person.".to_owned(),
-    )
+    finding(Some(false), "NotStalled", "Nothing needs a person.".to_owned())
 }
 
 /// The summary: a quorum serves, all servers are up, and the whole spec is carried out.
@@ -408,12 +379,15 @@ fn ready(
     quorum: &Finding,
     progressing: &Finding,
     degraded: &Finding,
-    membership: &Finding,
+    [membership, storage]: [&Finding; 2],
     status: &ZabClusterStatus,
 ) -> Finding {
     let finding = |status, reason, sentence| Finding::new("Ready", status, reason, sentence);
     let because = |other: &Finding| finding(Some(false), other.reason, other.sentence.clone());
     if matches!(found.rolling.phase, Phase::Halted(_)) {
+        return because(degraded);
+    }
+    if !found.formed && degraded.status == Some(true) {
         return because(degraded);
     }
     if progressing.status == Some(true) && (quorum.status == Some(true) || !found.formed) {
@@ -428,19 +402,13 @@ fn ready(
     if progressing.status != Some(false) || found.rolling.phase == Phase::Paused {
         return because(progressing);
     }
-    if membership.status != Some(true) {
-        return because(membership);
+    if let Some(not_yet) = [membership, storage].into_iter().find(|f| f.status == Some(false)) {
+        return because(not_yet);
     }
-    let leader = status
-        .membership
-        .as_ref()
-        .map_or("", |membership| membership.leader.as_str());
+    let leader = status.membership.as_ref().map_or("", |membership| membership.leader.as_str());
     finding(
         Some(true),
         "Ready",
-        format!(
-            "All {} servers serve clients; {leader} leads.",
-            found.members.len()
-        ),
+        format!("All {} servers serve clients; {leader} leads.", found.members.len()),
     )
 }
