@@ -142,9 +142,10 @@ impl Core {
         link
     }
 
-    /// The vote for ourselves. Without a trustworthy database, or without a vote, it is one that nobody follows.
+    /// The vote a round begins with: for ourselves. Without a trustworthy database, without a vote, or when we are
+    /// about to leave, it is one that nobody follows and every other one is better than.
     pub(crate) fn own_vote(&self) -> Vote {
-        if self.may_vote() {
+        if self.may_vote() && !self.awaits_successor() {
             Vote { epoch: self.epochs.current, zxid: self.log.last(), leader: self.id() }
         } else {
             Vote { epoch: Epoch(0), zxid: Zxid(-1), leader: self.id() }

@@ -27,6 +27,9 @@ const RESEND_MS_MAX: u64 = 60_000;
 /// How long after our last vote the word of a leader makes us ask its followers anew.
 const ASK_AGAIN_MS: u64 = 1_000;
 
+/// Rounds are counted one by one; a peer that names a higher one is broken, and must not make ours overflow.
+const ROUND_MAX: u64 = 1 << 62;
+
 /// Links accepted before we know whether we lead; more than the largest ensemble has servers.
 const EARLY_LINKS_MAX: usize = 256;
 
@@ -116,7 +119,7 @@ impl Looking {
         notification: Notification,
         outputs: &mut Vec<Output>,
     ) -> Option<Transition> {
-        if from == core.id() {
+        if from == core.id() || notification.round > ROUND_MAX {
             return None;
         }
         if !core.config.ensemble.is_voter(from) {

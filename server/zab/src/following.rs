@@ -129,11 +129,9 @@ impl Following {
     fn deadline(&self, core: &Core) -> Millis {
         match self.stage {
             Stage::Broadcast { .. } => self.heard.plus(core.config.sync_limit_ms()),
-            // A long history may take its time as long as it flows.
-            Stage::Receiving { .. } | Stage::Adopting { .. } | Stage::Adopted { .. } => {
-                self.heard.plus(core.config.init_limit_ms())
-            }
-            _ => self.since.plus(core.config.init_limit_ms()),
+            Stage::Pausing { .. } | Stage::Dialing => self.since.plus(core.config.init_limit_ms()),
+            // Discovery and a long history may take their time, one after the other.
+            _ => self.heard.plus(core.config.init_limit_ms()),
         }
     }
 

@@ -79,8 +79,10 @@ impl Leading {
         };
         leading.discovery.on_info(core.id(), core.epochs.accepted);
         leading.announce(core, outputs);
+        for link in early_links.keys() {
+            leading.learners.add_stranger(*link, now);
+        }
         for (link, message) in early_links {
-            leading.learners.add_stranger(link, now);
             if let Some(message) = message
                 && let Some(transition) = leading.on_message(core, now, link, message, outputs)
             {
@@ -260,6 +262,13 @@ impl Leading {
             return Err("ACKEPOCH out of order".to_string());
         }
         let id = progress.id;
+        // Before everything: what a Java server without a database says.
+        if last >= Zxid::ZERO && last.epoch() > self.epoch {
+            return Err(format!(
+                "the log of learner {id} ends at {last}, beyond epoch {}",
+                self.epoch
+            ));
+        }
         if let Some(current) = current {
             let theirs = Progress::summary(current, last);
             if current > self.epoch
@@ -598,4 +607,57 @@ fn send_history(
         }
     }
     send(link, Message::NewLeader { epoch, config: core.config.config_text.clone() }, outputs);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::ensemble::Ensemble;
+    use crate::io::{AppendId, Recovered};
+
+    /// The only voter, leading epoch 2 in broadcast, with a log that ends at `last`.
+    fn leader(last: Zxid) -> (Core, Leading) {
+        let config = Config {
+            id: ServerId(1),
+            ensemble: Ensemble::new([(ServerId(1), Membership::Voter)]),
+            config_version: 0,
+            config_text: Bytes::new(),
+            tick_ms: 1000,
+            init_limit_ticks: 10,
+            sync_limit_ticks: 5,
+            finalize_wait_ms: 200,
+            history_bytes_max: 1000,
+        };
+        let epochs = Epochs { accepted: Epoch(2), current: Epoch(2) };
+        let recovered = Recovered { epochs, last, recent: Vec::new(), trusted: true };
+        let mut core = Core::new(config, recovered);
+        core.log.commit(last);
+        let (mut leading, transition) =
+            Leading::start(&mut core, BTreeMap::new(), Millis(0), &mut Vec::new());
+        assert_eq!(transition, None);
+        leading.epoch = Epoch(2);
+        leading.stage = Stage::Broadcast;
+        (core, leading)
+    }
+
+    #[test]
+    fn when_the_counter_is_used_up_the_leader_commits_what_it_has_and_forces_an_election() {
+        let (mut core, mut leading) = leader(Zxid::new(Epoch(2), COUNTER_MAX - 1));
+        let mut outputs = Vec::new();
+        let zxid = leading.propose(&mut core, Bytes::new(), &mut outputs);
+        assert_eq!(zxid, Zxid::new(Epoch(2), COUNTER_MAX));
+        assert_eq!(leading.next_zxid(&core), None);
+        assert_eq!(leading.advance(&mut core, Millis(1), &mut outputs), None);
+        core.log.on_durable(AppendId(1));
+        let transition = leading.advance(&mut core, Millis(2), &mut outputs);
+        assert_eq!(transition, Some(Transition::Look));
+        assert_eq!(core.log.delivered(), zxid);
+    }
+
+    #[test]
+    fn the_first_zxid_of_an_epoch_has_counter_one() {
+        let (core, leading) = leader(Zxid::new(Epoch(1), 7));
+        assert_eq!(leading.next_zxid(&core), Some(Zxid::new(Epoch(2), 1)));
+    }
 }
