@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use crate::core::{Core, EPOCH_MAX, SaveId, Transition, close, send};
 use crate::discovery::{Discovery, StateSummary};
-use crate::ensemble::{Membership, ServerId};
+use crate::ensemble::ServerId;
 use crate::io::{LearnerStatus, LinkId, Output, Phase, Standing};
 use crate::learners::{Learners, counts};
 use crate::message::Message;
 use crate::progress::{self, AckVerdict, Progress};
-use crate::synchronization::{SyncPlan, plan_sync};
+use crate::synchronization::send_history;
 use crate::vote::Vote;
 use crate::zxid::{Epoch, Epochs, Millis, Zxid};
 
@@ -270,7 +270,7 @@ impl Leading {
             ));
         }
         if let Some(current) = current {
-            let theirs = Progress::summary(current, last);
+            let theirs = StateSummary { current, last };
             if current > self.epoch
                 || (self.stage == Stage::AwaitingPromises && theirs.is_ahead_of(self.summary))
             {
@@ -511,7 +511,7 @@ impl Leading {
             overdue = Some((at, end));
             self.ends.pop_front();
         }
-        self.drop_laggards(now, init_ms, sync_ms, overdue, outputs);
+        self.learners.drop_laggards(now, init_ms, sync_ms, overdue, outputs);
         if self.stage != Stage::Broadcast {
             if now.since(self.stage_since) > init_ms {
                 return Some(Transition::Look);
@@ -532,88 +532,17 @@ impl Leading {
         self.learners.send_pings(core.log.last(), outputs);
         None
     }
-
-    /// Drops the learners that are silent or have not acked what was proposed long ago.
-    fn drop_laggards(
-        &mut self,
-        now: Millis,
-        init_ms: u64,
-        sync_ms: u64,
-        overdue: Option<(Millis, Zxid)>,
-        outputs: &mut Vec<Output>,
-    ) {
-        let mut lost = Vec::new();
-        for progress in self.learners.iter() {
-            if !progress.is_synced() {
-                // While the ensemble waits for others, the learner's silence is our doing.
-                let waits_for_us = matches!(
-                    progress.stage,
-                    progress::Stage::Informed | progress::Stage::Promised { .. }
-                );
-                if !waits_for_us && now.since(progress.since) > init_ms {
-                    lost.push((progress.id, "no answer within initLimit"));
-                }
-            } else if progress.is_silent(now, sync_ms) {
-                lost.push((progress.id, "silent for longer than syncLimit"));
-            } else if progress.membership == Membership::Voter
-                && progress.acked.epoch() <= self.epoch
-                && overdue.is_some_and(|(at, end)| progress.since <= at && progress.acked < end)
-            {
-                lost.push((progress.id, "a proposal was not acked within syncLimit"));
-            }
-        }
-        for (id, why) in lost {
-            self.learners.drop_learner(id, why, outputs);
-        }
-    }
 }
 
 fn half_tick_ms(core: &Core) -> u64 {
     (core.config.tick_ms / 2).max(1)
 }
 
-/// DIFF, TRUNC or SNAP, the committed history, the outstanding proposals, NEWLEADER.
-fn send_history(
-    core: &Core,
-    committed: Zxid,
-    epoch: Epoch,
-    progress: &Progress,
-    learner_last: Zxid,
-    outputs: &mut Vec<Output>,
-) {
-    let link = progress.link;
-    let after = match plan_sync(&core.log, committed, learner_last) {
-        SyncPlan::Diff { after } => {
-            send(link, Message::Diff { to: committed }, outputs);
-            after
-        }
-        SyncPlan::Trunc { to } => {
-            send(link, Message::Trunc { to }, outputs);
-            to
-        }
-        SyncPlan::Snap => {
-            let to = core.log.delivered();
-            send(link, Message::Snap { to }, outputs);
-            to
-        }
-    };
-    for entry in core.log.entries_after(after) {
-        let (zxid, payload) = (entry.zxid, entry.payload.clone());
-        if zxid <= committed {
-            send(link, Message::Propose { zxid, payload }, outputs);
-            send(link, Message::Commit { zxid }, outputs);
-        } else if progress.membership == Membership::Voter {
-            send(link, Message::Propose { zxid, payload }, outputs);
-        }
-    }
-    send(link, Message::NewLeader { epoch, config: core.config.config_text.clone() }, outputs);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::ensemble::Ensemble;
+    use crate::ensemble::{Ensemble, Membership};
     use crate::io::{AppendId, Recovered};
 
     /// The only voter, leading epoch 2 in broadcast, with a log that ends at `last`.

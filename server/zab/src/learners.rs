@@ -11,7 +11,7 @@ use crate::core::{Core, close, send};
 use crate::ensemble::{Ensemble, Membership, ServerId};
 use crate::io::{LearnerStatus, LinkId, Output};
 use crate::message::Message;
-use crate::progress::Progress;
+use crate::progress::{Progress, Stage};
 use crate::zxid::{Millis, Zxid};
 
 /// See the module.
@@ -95,6 +95,38 @@ impl Learners {
             }
             keep
         });
+    }
+
+    /// Drops the learners that are silent or have not acked what was proposed long ago. `overdue`: where the log ended
+    /// `sync_ms` ago, with the time of that.
+    pub(crate) fn drop_laggards(
+        &mut self,
+        now: Millis,
+        init_ms: u64,
+        sync_ms: u64,
+        overdue: Option<(Millis, Zxid)>,
+        outputs: &mut Vec<Output>,
+    ) {
+        let mut lost = Vec::new();
+        for progress in self.iter() {
+            if !progress.is_synced() {
+                // While the ensemble waits for others, the learner's silence is our doing.
+                let waits_for_us =
+                    matches!(progress.stage, Stage::Informed | Stage::Promised { .. });
+                if !waits_for_us && now.since(progress.since) > init_ms {
+                    lost.push((progress.id, "no answer within initLimit"));
+                }
+            } else if progress.is_silent(now, sync_ms) {
+                lost.push((progress.id, "silent for longer than syncLimit"));
+            } else if progress.membership == Membership::Voter
+                && overdue.is_some_and(|(at, end)| progress.since <= at && progress.acked < end)
+            {
+                lost.push((progress.id, "a proposal was not acked within syncLimit"));
+            }
+        }
+        for (id, why) in lost {
+            self.drop_learner(id, why, outputs);
+        }
     }
 
     /// Whether the synced voters and, if `own` says so, we ourselves are a majority.

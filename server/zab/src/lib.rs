@@ -89,11 +89,11 @@ mod election;
 
 mod discovery;
 
+mod progress;
+
 mod synchronization;
 
 mod following;
-
-mod progress;
 
 mod learners;
 

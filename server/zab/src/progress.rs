@@ -1,6 +1,5 @@
 //! The leader's view of one learner.
 
-use crate::discovery::StateSummary;
 use crate::ensemble::{Membership, ServerId};
 use crate::io::LinkId;
 use crate::zxid::{Epoch, Millis, Zxid};
@@ -94,10 +93,5 @@ impl Progress {
         } else {
             AckVerdict::Skipped { expected }
         }
-    }
-
-    /// Its state as told with ACKEPOCH, for the comparison with ours.
-    pub(crate) fn summary(current: Epoch, last: Zxid) -> StateSummary {
-        StateSummary { current, last }
     }
 }
