@@ -3,6 +3,8 @@
 //! Whatever the moment: recovery succeeds; everything reported durable is there; what is there is a prefix of what was
 //! appended, with the right tree; epochs vouch for no more history than there is.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "support/crash_disk.rs"]
 mod crash_disk;
 #[path = "support/txns.rs"]

@@ -1,5 +1,7 @@
 //! Whatever no crash can explain is refused, with the file, the place and a reason.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "support/crash_disk.rs"]
 mod crash_disk;
 #[path = "support/txns.rs"]

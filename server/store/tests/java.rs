@@ -1,5 +1,7 @@
 //! Opens a data directory that Apache ZooKeeper 3.9.5 wrote.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "support/crash_disk.rs"]
 mod crash_disk;
 

@@ -1,5 +1,7 @@
 //! The store on a real file system.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "support/txns.rs"]
 mod txns;
 

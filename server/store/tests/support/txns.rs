@@ -1,5 +1,8 @@
 //! Transactions to log, and the trees they make.
 
+// Each test uses a part of it.
+#![allow(dead_code)]
+
 use bytes::{Bytes, BytesMut};
 use jute::codec::Encode;
 use jute::data::Acl;
