@@ -36,96 +36,78 @@ pub fn page(status: &ServerStatus, process: &ProcessStats) -> String {
 
 /// What this server is and does.
 fn own(status: &ServerStatus) -> Vec<MetricFamily> {
-    let number = |value: u64| value as f64;
-    let leader = status.leader.map_or(0, |leader| leader.0);
-    let serving = status.serving == Serving::Yes;
+    let build =
+        vec![("version", build::VERSION.to_owned()), ("revision", build::REVISION.to_owned())];
+    let role = vec![("role", status.role.name().to_owned())];
     let transactions = &status.transactions;
-    vec![
+    let mut families = vec![
         labelled(
             "zab_build_info",
             "What this binary is; the value is always 1.",
-            vec![(
-                vec![
-                    ("version", build::VERSION.to_owned()),
-                    ("revision", build::REVISION.to_owned()),
-                ],
-                1.0,
-            )],
+            vec![(build, 1.0)],
         ),
         labelled(
             "zab_role",
             "The role of this server: leader, follower, observer, looking or standalone; the value is always 1.",
-            vec![(vec![("role", status.role.name().to_owned())], 1.0)],
+            vec![(role, 1.0)],
         ),
-        gauge(
+        counter("zab_elections_total", "Elections this process took part in.", status.elections),
+        counter("zab_transactions_total", "Transactions applied.", transactions.committed),
+        counter("zab_proposals_total", "Transactions proposed as leader.", transactions.proposed),
+        counter("zab_log_bytes_total", "Bytes appended to the log.", status.storage.log_bytes),
+    ];
+    families.extend(own_gauges(status).map(|(name, help, value)| gauge(name, help, value)));
+    families
+}
+
+/// Name, help and value of the gauges without labels.
+fn own_gauges(status: &ServerStatus) -> [(&'static str, &'static str, f64); 10] {
+    let committed = status.last_committed;
+    let serving = status.serving == Serving::Yes;
+    let leader = status.leader.map_or(0, |leader| leader.0);
+    [
+        (
             "zab_server_id",
             "The id of this server (myid), 0 when standalone.",
-            number(status.server.0),
+            status.server.0 as f64,
         ),
-        gauge(
-            "zab_leader_id",
-            "The id of the leader this server knows, 0 for none.",
-            number(leader),
-        ),
-        gauge(
-            "zab_serving",
-            "Whether clients are served: 1 or 0.",
-            number(serving.into()),
-        ),
-        gauge(
+        ("zab_leader_id", "The id of the leader this server knows, 0 for none.", leader as f64),
+        ("zab_serving", "Whether clients are served: 1 or 0.", f64::from(u8::from(serving))),
+        (
             "zab_epoch",
             "The last epoch whose history this server adopted (currentEpoch).",
-            f64::from(status.epochs.current.0),
+            status.epochs.current.0.into(),
         ),
-        gauge(
+        (
             "zab_accepted_epoch",
             "The last epoch this server promised to (acceptedEpoch).",
-            f64::from(status.epochs.accepted.0),
+            status.epochs.accepted.0.into(),
         ),
-        gauge(
+        (
             "zab_committed_epoch",
             "The epoch of the last applied transaction.",
-            f64::from(status.last_committed.epoch().0),
+            committed.epoch().0.into(),
         ),
-        gauge(
+        // Not `_counter`: promtool reads that as the type of the metric.
+        (
             "zab_committed_index",
             "The counter of the last applied transaction within its epoch.",
-            f64::from(status.last_committed.counter()),
+            committed.counter().into(),
         ),
-        gauge(
+        (
             "zab_config_version",
             "The version of the configuration in force.",
             status.config_version as f64,
         ),
-        gauge(
+        (
             "zab_recovery_progress_ratio",
             "How much of snapshot and log has been read since the start, 0 to 1.",
             status.recovery_progress,
         ),
-        gauge(
+        (
             "zab_election_duration_seconds",
             "How long the last election took.",
             status.election_ms as f64 / 1000.0,
-        ),
-        counter(
-            "zab_elections_total",
-            "Elections this process took part in.",
-            status.elections,
-        ),
-        counter(
-            "zab_transactions_total",
-            "Transactions applied.",
-            transactions.committed,
-        ),
-        counter(
-            "zab_proposals_total",
-            "Transactions proposed as leader.",
-            transactions.proposed,
-        ),
-        counter(
-            "zab_log_bytes_total",
-            "Bytes appended to the log.",
-            status.storage.log_bytes,
         ),
     ]
 }
@@ -139,14 +121,7 @@ fn replication(status: &ServerStatus) -> Vec<MetricFamily> {
     for id in &status.voters {
         let label = || vec![("id", id.to_string())];
         let behind = voter_lag(status, *id);
-        synced.push((
-            label(),
-            if voter_is_synced(status, *id) {
-                1.0
-            } else {
-                0.0
-            },
-        ));
+        synced.push((label(), if voter_is_synced(status, *id) { 1.0 } else { 0.0 }));
         lag.extend(behind.map(|behind| (label(), behind as f64)));
     }
     let mut families = vec![labelled(
@@ -180,11 +155,7 @@ pub(crate) fn voter_lag(status: &ServerStatus, id: ServerId) -> Option<u64> {
         status.learners.iter().find(voter)?.acked
     };
     let proposed = status.last_logged;
-    let known = if acked.epoch() == proposed.epoch() {
-        acked.counter()
-    } else {
-        0
-    };
+    let known = if acked.epoch() == proposed.epoch() { acked.counter() } else { 0 };
     Some(u64::from(proposed.counter().saturating_sub(known)))
 }
 
@@ -197,26 +168,10 @@ fn timings(status: &ServerStatus) -> Vec<MetricFamily> {
             "From the arrival of a client's request to its answer.",
             latency,
         ),
-        histogram(
-            "zab_fsync_duration_seconds",
-            "Syncs of the log.",
-            &storage.fsync,
-        ),
-        histogram(
-            "zab_snapshot_duration_seconds",
-            "Snapshots written.",
-            &storage.snapshot,
-        ),
-        summary(
-            "fsynctime",
-            "Milliseconds of the syncs of the log.",
-            &storage.fsync,
-        ),
-        summary(
-            "snapshottime",
-            "Milliseconds of the snapshots written.",
-            &storage.snapshot,
-        ),
+        histogram("zab_fsync_duration_seconds", "Syncs of the log.", &storage.fsync),
+        histogram("zab_snapshot_duration_seconds", "Snapshots written.", &storage.snapshot),
+        summary("fsynctime", "Milliseconds of the syncs of the log.", &storage.fsync),
+        summary("snapshottime", "Milliseconds of the snapshots written.", &storage.snapshot),
     ]
 }
 
@@ -226,31 +181,14 @@ fn process_families(process: &ProcessStats) -> Vec<MetricFamily> {
     let mut add = |name, help, value: Option<u64>| {
         families.extend(value.map(|value| gauge(name, help, value as f64)));
     };
-    add(
-        "process_open_fds",
-        "Open file descriptors.",
-        process.open_files,
-    );
-    add(
-        "process_max_fds",
-        "How many file descriptors may be open.",
-        process.open_files_max,
-    );
-    add(
-        "process_resident_memory_bytes",
-        "Memory in use.",
-        process.resident_bytes,
-    );
+    add("process_open_fds", "Open file descriptors.", process.open_files);
+    add("process_max_fds", "How many file descriptors may be open.", process.open_files_max);
+    add("process_resident_memory_bytes", "Memory in use.", process.resident_bytes);
     families.extend(process.cpu_seconds.map(|seconds| {
         let mut metric = Metric::default();
         metric.set_counter(counted(seconds));
         let help = "Processor time used, user and system.";
-        family(
-            "process_cpu_seconds_total",
-            help,
-            MetricType::COUNTER,
-            vec![metric],
-        )
+        family("process_cpu_seconds_total", help, MetricType::COUNTER, vec![metric])
     }));
     families
 }
@@ -258,11 +196,7 @@ fn process_families(process: &ProcessStats) -> Vec<MetricFamily> {
 /// ZooKeeper's plain numbers. The crate cannot write untyped series, so these lines are written here.
 fn legacy(status: &ServerStatus, process: &ProcessStats, text: &mut String) {
     let mut line = |name: &str, value: f64| {
-        let kind = if name.ends_with("_count") {
-            "untyped"
-        } else {
-            "gauge"
-        };
+        let kind = if name.ends_with("_count") { "untyped" } else { "gauge" };
         write!(
             text,
             "# HELP {name} As in Apache ZooKeeper.\n# TYPE {name} {kind}\n{name} {value}\n"
@@ -376,10 +310,7 @@ mod tests {
     use crate::status::tests::{leader, looking};
 
     fn lines(status: &ServerStatus) -> BTreeSet<String> {
-        page(status, &ProcessStats::read())
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        page(status, &ProcessStats::read()).lines().map(str::to_owned).collect()
     }
 
     #[test]
@@ -411,35 +342,17 @@ mod tests {
         ] {
             assert!(lines.contains(line), "{line}\n{lines:#?}");
         }
-        assert!(
-            !lines
-                .iter()
-                .any(|line| line.starts_with("zab_voter_lag_transactions{id=\"4\""))
-        );
+        assert!(!lines.iter().any(|line| line.starts_with("zab_voter_lag_transactions{id=\"4\"")));
     }
 
     #[test]
     fn a_server_without_leader_says_so() {
         let lines = lines(&looking());
-        for line in [
-            "zab_role{role=\"looking\"} 1",
-            "zab_leader_id 0",
-            "zab_serving 0",
-        ] {
+        for line in ["zab_role{role=\"looking\"} 1", "zab_leader_id 0", "zab_serving 0"] {
             assert!(lines.contains(line), "{line}");
         }
-        assert!(
-            !lines
-                .iter()
-                .any(|line| line.starts_with("zab_voter_synced"))
-        );
-        assert_eq!(
-            lines
-                .iter()
-                .filter(|line| line.starts_with("zab_role{"))
-                .count(),
-            1
-        );
+        assert!(!lines.iter().any(|line| line.starts_with("zab_voter_synced")));
+        assert_eq!(lines.iter().filter(|line| line.starts_with("zab_role{")).count(), 1);
     }
 
     #[test]
@@ -447,21 +360,14 @@ mod tests {
         let text = page(&leader(), &ProcessStats::read());
         let named = |what: &str| -> BTreeSet<String> {
             let lines = text.lines().filter_map(|line| line.strip_prefix(what));
-            lines
-                .map(|line| line.split(' ').next().unwrap().to_owned())
-                .collect()
+            lines.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
         };
         let (helps, types) = (named("# HELP "), named("# TYPE "));
         assert_eq!(helps, types);
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap();
-            let stem = ["_bucket", "_sum", "_count"]
-                .iter()
-                .find_map(|end| name.strip_suffix(end));
-            assert!(
-                types.contains(name) || types.contains(stem.unwrap_or(name)),
-                "{line}"
-            );
+            let stem = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            assert!(types.contains(name) || types.contains(stem.unwrap_or(name)), "{line}");
         }
     }
 
@@ -475,17 +381,9 @@ mod tests {
             .spawn();
         let Ok(mut tool) = tool else { return };
         let text = page(&leader(), &ProcessStats::read());
-        tool.stdin
-            .take()
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
+        tool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         let output = tool.wait_with_output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     }
 }

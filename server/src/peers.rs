@@ -8,6 +8,9 @@ pub mod election_links;
 mod quorum_link;
 pub mod quorum_links;
 
+#[cfg(test)]
+mod testing;
+
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::time::Duration;
@@ -61,7 +64,7 @@ impl Peers {
                 limit => limit,
             }),
             limits: Limits {
-                silence_limit: ticks(cluster.sync_limit_ticks),
+                silence_limit: ticks(cluster.init_limit_ticks.max(cluster.sync_limit_ticks)),
                 queue_bytes_max: process.link_queue_bytes_max,
                 packet_bytes_max: PACKET_BYTES_MAX.max(2 * process.frame_bytes_max),
                 hash_seed: RandomState::new().hash_one(id.0),

@@ -240,12 +240,6 @@ async fn keep(shared: Rc<Shared>, id: ServerId, sink: impl CoreSink) {
     let mut backoff = Backoff::new();
     let mut outage_logged = false;
     loop {
-        while peer.is_connected() {
-            peer.disconnected.notified().await;
-        }
-        if peer.heard.replace(false) {
-            (backoff, outage_logged) = (Backoff::new(), false);
-        }
         if let Err(error) = reach(&shared, peer, &sink).await {
             if outage_logged {
                 tracing::debug!(server = %id, %error, "still cannot reach");
@@ -254,11 +248,18 @@ async fn keep(shared: Rc<Shared>, id: ServerId, sink: impl CoreSink) {
                 outage_logged = true;
             }
         }
-        if !peer.is_connected() {
-            tokio::select! {
-                () = sleep(backoff.next_pause()) => {}
-                () = peer.dial_now.notified() => {}
-            }
+        while peer.is_connected() {
+            peer.disconnected.notified().await;
+        }
+        if peer.heard.replace(false) {
+            // It was there a moment ago.
+            (backoff, outage_logged) = (Backoff::new(), false);
+            continue;
+        }
+        // A connection that carried nothing counts as a failure: a server that does not know us hangs up at once.
+        tokio::select! {
+            () = sleep(backoff.next_pause()) => {}
+            () = peer.dial_now.notified() => {}
         }
     }
 }
@@ -266,6 +267,9 @@ async fn keep(shared: Rc<Shared>, id: ServerId, sink: impl CoreSink) {
 /// Dials and says hello; keeps the connection if we are the one to keep it.
 async fn reach(shared: &Rc<Shared>, peer: &Peer, sink: &impl CoreSink) -> io::Result<()> {
     let limit = shared.settings.connect_timeout;
+    if peer.is_connected() {
+        return Ok(());
+    }
     let mut stream = net::dial(&peer.address, limit).await?;
     net::prepare(&stream, limit)?;
     if peer.is_connected() {

@@ -44,9 +44,10 @@ pub async fn dial(address: &HostPort, limit: Duration) -> io::Result<TcpStream> 
 pub fn prepare(stream: &TcpStream, silence: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    let keepalive = TcpKeepalive::new()
-        .with_time(silence)
-        .with_interval((silence / 3).max(Duration::from_secs(1)));
+    // The system counts both in whole seconds.
+    let second = Duration::from_secs(1);
+    let keepalive =
+        TcpKeepalive::new().with_time(silence.max(second)).with_interval((silence / 3).max(second));
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(silence))
 }

@@ -40,7 +40,8 @@ pub type Deliver = Box<dyn Fn(&mut Vec<Input>)>;
 /// What every link must keep to.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long a link may accept not a single byte before it is cut off (`syncLimit`).
+    /// How long a link may accept not a single byte before it is cut off. No shorter than `initLimit`: a learner that
+    /// writes its first snapshot to disk does not read meanwhile. Within `syncLimit` the core sees to it.
     pub silence_limit: Duration,
     /// Bytes that may wait for a link, trees not counted.
     pub queue_bytes_max: usize,
@@ -124,9 +125,12 @@ impl Link {
     }
 
     pub(super) fn push_message(&self, message: &PeerMessage, bytes_max: usize) {
+        if self.state.get() == State::Overflowed {
+            return;
+        }
         let mut queue = self.queue.borrow_mut();
         queue.push(|out| wire::encode(message, self.far, out));
-        if queue.bytes > bytes_max && self.state.get() == State::Open {
+        if queue.bytes > bytes_max {
             self.enter(State::Overflowed);
         }
         self.wake.notify_one();

@@ -194,7 +194,7 @@ fn a_notification_has_the_bytes_of_java_and_comes_back_the_same() {
     };
     let framed = encode_notification(&notification, "version=0");
     let bytes = bytes_of(
-        "00000039 00000002 0000000000000003 0000000200000005 0000000000000004 0000000000000002 \
+        "00000035 00000002 0000000000000003 0000000200000005 0000000000000004 0000000000000002 \
          00000002 00000009 76657273696f6e3d30",
     );
     assert_eq!(framed, bytes);
