@@ -1,3 +1,4 @@
 //! e2e: stories of whole clusters, and the neighbours they are told with.
 
 pub mod java;
+pub mod workload;
