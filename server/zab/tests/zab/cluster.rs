@@ -53,7 +53,7 @@ pub(crate) enum Event {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) now: Millis,
     pub(crate) servers: BTreeMap<ServerId, Server>,
@@ -63,6 +63,10 @@ pub(crate) struct Cluster {
     pub(crate) show_pings: bool,
     /// Print the trace as it grows: how a failed seed is looked at.
     pub(crate) live: bool,
+    /// Whether what peers say is true, so that the ghost's history is one.
+    pub(crate) trusting: bool,
+    /// The kinds of packets sent.
+    pub(crate) kinds_sent: BTreeSet<String>,
     notifications: BTreeMap<(ServerId, ServerId), VecDeque<Notification>>,
     dials: Vec<(End, ServerId)>,
     /// Which end talks to which.
@@ -85,7 +89,22 @@ impl Cluster {
             (ServerId(id), membership)
         });
         let ensemble = Ensemble::new(members);
-        let mut cluster = Self::default();
+        let mut cluster = Self {
+            now: Millis(0),
+            servers: BTreeMap::new(),
+            ghost: Ghost::default(),
+            trace: Vec::new(),
+            show_notifications: false,
+            show_pings: false,
+            live: false,
+            trusting: true,
+            kinds_sent: BTreeSet::new(),
+            notifications: BTreeMap::new(),
+            dials: Vec::new(),
+            far_ends: BTreeMap::new(),
+            packets: BTreeMap::new(),
+            cuts: BTreeSet::new(),
+        };
         for (id, _) in ensemble.members() {
             let mut config = Config {
                 id,
@@ -159,7 +178,8 @@ impl Cluster {
     /// Runs one input and carries out what comes of it.
     pub(crate) fn handle(&mut self, id: ServerId, input: Input) {
         let now = self.now;
-        let Some(peer) = self.server(id).peer.as_mut() else {
+        let peer = self.servers.get_mut(&id).and_then(|server| server.peer.as_mut());
+        let Some(peer) = peer else {
             return;
         };
         let mut outputs = Vec::new();
@@ -245,6 +265,11 @@ impl Cluster {
         let Some(far) = self.far_ends.get(&(id, link)).copied() else {
             return;
         };
+        let text = trace::message_text(&message);
+        let kind = text.split(' ').next().unwrap_or_default();
+        if !self.kinds_sent.contains(kind) {
+            self.kinds_sent.insert(kind.to_string());
+        }
         let packet = match message {
             Message::Snap { .. } => Packet::Snap(message, self.servers[&id].state.clone()),
             message => Packet::Message(message),
@@ -267,13 +292,16 @@ impl Cluster {
         let last = server.state.last().map_or(zab::Zxid::ZERO, |(zxid, _)| *zxid);
         assert!(zxid.follows(last), "s{id} delivers {zxid} after {last}");
         server.state.push((zxid, payload));
-        if server.standing != Standing::Looking {
+        if server.standing != Standing::Looking && self.trusting {
             self.check_served(id);
         }
     }
 
     fn became(&mut self, id: ServerId, standing: Standing) {
         self.server(id).standing = standing;
+        if !self.trusting {
+            return;
+        }
         if let Standing::Leading { epoch } = standing {
             self.ghost.on_leader(id, epoch);
         }
@@ -408,6 +436,11 @@ impl Cluster {
     /// A server that the script plays sends an election notification.
     pub(crate) fn fake_notify(&mut self, from: ServerId, to: ServerId, notification: Notification) {
         self.notifications.entry((from, to)).or_default().push_back(notification);
+    }
+
+    /// The links a server has.
+    pub(crate) fn links_of(&self, id: ServerId) -> Vec<LinkId> {
+        self.far_ends.keys().filter(|end| end.0 == id).map(|end| end.1).collect()
     }
 
     /// Makes a server's oldest storage operation durable.

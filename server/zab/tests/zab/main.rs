@@ -3,6 +3,7 @@
 mod check;
 mod cluster;
 mod disk;
+mod garbage;
 mod quorum;
 mod random;
 mod script;

@@ -1,15 +1,17 @@
 //! Random schedules: crashes, cuts, resets, slow disks and delays by seed, then healing and a demand for progress.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use zab::{Input, ServerId};
 
 use crate::cluster::{Cluster, Event};
 
 /// SplitMix64: small, and the same everywhere.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -17,11 +19,11 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    fn one_in(&mut self, bound: u64) -> bool {
+    pub(crate) fn one_in(&mut self, bound: u64) -> bool {
         self.below(bound) == 0
     }
 }
@@ -99,7 +101,8 @@ impl Run {
             4 => self.cluster.cut(a, b),
             5 => self.cluster.heal(),
             6 => self.cluster.reset(a, b),
-            _ => match self.random.below(3) {
+            _ => match self.random.below(4) {
+                3 => self.crash_leader_with_a_tail(),
                 0 => self.cluster.handle(a, Input::HandOff),
                 1 => self.cluster.server(a).disk.held = true,
                 _ => {
@@ -122,6 +125,21 @@ impl Run {
             let survives = self.random.below(waiting + 1) as usize;
             self.cluster.crash(id, survives);
         }
+    }
+
+    /// The leader logs what nobody else gets.
+    fn crash_leader_with_a_tail(&mut self) {
+        let Some(leader) = self.cluster.leader() else { return };
+        for id in self.ids.clone() {
+            self.cluster.cut(leader, id);
+        }
+        for _ in 0..self.random.below(4) {
+            self.proposed += 1;
+            let payload = Bytes::from(format!("tail {}", self.proposed));
+            self.cluster.propose(leader, payload);
+        }
+        self.crash(leader);
+        self.cluster.heal();
     }
 
     fn start(&mut self, id: ServerId) {
@@ -163,7 +181,7 @@ impl Run {
     }
 }
 
-fn run(seed: u64, live: bool) -> usize {
+fn run(seed: u64, live: bool) -> (usize, BTreeSet<String>) {
     let mut run = Run::new(seed);
     run.cluster.live = live;
     run.cluster.show_notifications = live;
@@ -174,7 +192,7 @@ fn run(seed: u64, live: bool) -> usize {
         run.step();
     }
     run.demand_progress();
-    run.cluster.ghost.committed.len()
+    (run.cluster.ghost.committed.len(), run.cluster.kinds_sent)
 }
 
 /// `SEED=n` replays one seed and prints what happened; `SEEDS=n` runs more of them.
@@ -186,10 +204,15 @@ fn whatever_happens_committed_transactions_stay_and_the_ensemble_recovers() {
         None => 0..number("SEEDS").unwrap_or(400),
     };
     let mut committed = 0;
+    let mut kinds_sent = BTreeSet::new();
+    let one = number("SEED").is_some();
     for seed in seeds {
         let result = std::panic::catch_unwind(|| run(seed, number("SEED").is_some()));
         match result {
-            Ok(count) => committed += count,
+            Ok((count, sent)) => {
+                committed += count;
+                kinds_sent.extend(sent);
+            }
             Err(panic) => {
                 println!("failed: SEED={seed}");
                 std::panic::resume_unwind(panic);
@@ -198,4 +221,8 @@ fn whatever_happens_committed_transactions_stay_and_the_ensemble_recovers() {
     }
     println!("{committed} transactions committed");
     assert!(committed > 0, "the schedules must leave room for progress");
+    let kinds = "AckEpoch Ack Commit Diff FollowerInfo Inform LeaderInfo NewLeader ObserverInfo Ping Propose Snap Trunc UpToDate";
+    for kind in kinds.split(' ') {
+        assert!(one || kinds_sent.contains(kind), "no schedule led to a {kind}");
+    }
 }

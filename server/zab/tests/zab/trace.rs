@@ -41,7 +41,7 @@ fn notification_text(notification: &Notification) -> String {
     )
 }
 
-fn message_text(message: &Message) -> String {
+pub(crate) fn message_text(message: &Message) -> String {
     match message {
         Message::LearnerInfo { membership: Membership::Voter, accepted, .. } => {
             format!("FollowerInfo accepted={accepted}")
