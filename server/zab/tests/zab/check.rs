@@ -16,10 +16,20 @@ pub(crate) struct Ghost {
 }
 
 impl Ghost {
-    /// Leadership2: an epoch never has two established leaders.
-    pub(crate) fn on_leader(&mut self, id: ServerId, epoch: Epoch) {
+    /// Leadership2: an epoch never has two established leaders. LeaderLogCompleteness: an established leader has all
+    /// that was committed before. And a majority has adopted the epoch on disk: `adopted` disks did.
+    pub(crate) fn on_leader(
+        &mut self,
+        id: ServerId,
+        epoch: Epoch,
+        state: &[(Zxid, Bytes)],
+        adopted: usize,
+        majority: usize,
+    ) {
         let first = *self.leaders.entry(epoch).or_insert(id);
         assert_eq!(first, id, "two leaders of epoch {epoch}");
+        assert!(adopted >= majority, "only {adopted} disks adopted epoch {epoch} of s{id}");
+        assert!(state.len() >= self.committed.len(), "s{id} leads without all that is committed");
     }
 
     /// PrefixConsistency: what a serving peer's state machine holds is what the others hold. `copies` counts the disks

@@ -302,8 +302,14 @@ impl Cluster {
         if !self.trusting {
             return;
         }
-        if let Standing::Leading { epoch } = standing {
-            self.ghost.on_leader(id, epoch);
+        if let Standing::Leading { epoch } = standing
+            && epoch > zab::Epoch(0)
+        {
+            let majority = self.majority();
+            let adopted =
+                voters(&self.servers).filter(|server| server.disk.epochs.current >= epoch).count();
+            let state = &self.servers[&id].state;
+            self.ghost.on_leader(id, epoch, state, adopted, majority);
         }
         if standing != Standing::Looking {
             let (server, majority) = (&self.servers[&id], self.majority());
@@ -551,12 +557,14 @@ impl Cluster {
     }
 }
 
+fn voters(servers: &BTreeMap<ServerId, Server>) -> impl Iterator<Item = &Server> {
+    servers.values().filter(|server| server.config.ensemble.is_voter(server.config.id))
+}
+
+/// How many voters have a transaction on disk.
 fn copies(servers: &BTreeMap<ServerId, Server>, zxid: zab::Zxid) -> usize {
-    let voters =
-        servers.values().filter(|server| server.config.ensemble.is_voter(server.config.id));
-    voters
-        .filter(|server| {
-            server.disk.history.binary_search_by_key(&zxid, |(known, _)| *known).is_ok()
-        })
-        .count()
+    let holds = |server: &&Server| {
+        server.disk.history.binary_search_by_key(&zxid, |(known, _)| *known).is_ok()
+    };
+    voters(servers).filter(holds).count()
 }
