@@ -14,3 +14,12 @@ pub mod admin;
 pub mod core_sink;
 
 pub mod peers;
+
+pub mod housekeeping;
+pub mod log_thread;
+
+pub mod clients;
+pub mod core_loop;
+
+pub mod pages;
+pub mod server;

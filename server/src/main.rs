@@ -1,2 +1,52 @@
-//! being written.
-fn main() {}
+//! `zab-server <zoo.cfg>`: one member of a ZooKeeper-compatible ensemble.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use zab_server::config::{self, Config};
+use zab_server::{server, telemetry};
+
+/// A ZooKeeper-compatible coordination server.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file, as for Apache ZooKeeper.
+    config: PathBuf,
+}
+
+/// Exit code for a configuration that cannot be used.
+const EXIT_CONFIG: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Err(error) = telemetry::start() {
+        eprintln!("zab-server: {error}");
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    match start(&arguments, environment) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            if error.is::<config::Error>() {
+                ExitCode::from(EXIT_CONFIG)
+            } else if error.is::<store::Error>() {
+                ExitCode::from(zab_server::log_thread::EXIT_STORAGE)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn start(arguments: &Arguments, environment: BTreeMap<String, String>) -> anyhow::Result<()> {
+    let config = Config::load(&arguments.config, &environment)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, server::run(config, environment))
+}

@@ -38,25 +38,13 @@ impl Leading {
     /// The books of a new term.
     #[must_use]
     pub fn new(tracker: SessionTracker) -> Self {
-        Self {
-            tracker,
-            proposed: VecDeque::new(),
-            syncs: VecDeque::new(),
-        }
+        Self { tracker, proposed: VecDeque::new(), syncs: VecDeque::new() }
     }
 
     /// Remembers who waits for a proposal.
     pub fn propose(&mut self, zxid: Zxid, origin: Origin, request: &Request) {
-        let Request {
-            session, xid, op, ..
-        } = *request;
-        self.proposed.push_back(Proposed {
-            zxid,
-            origin,
-            xid,
-            op,
-            session,
-        });
+        let Request { session, xid, op, .. } = *request;
+        self.proposed.push_back(Proposed { zxid, origin, xid, op, session });
     }
 
     /// Remembers a `sync`. Returns true when nothing is in flight, so that it is due at once.
@@ -73,16 +61,8 @@ impl Leading {
     /// Takes out the waiter of the proposal delivered now.
     pub fn delivered(&mut self, zxid: Zxid) -> Option<Proposed> {
         let first = self.proposed.front()?;
-        assert!(
-            first.zxid >= zxid,
-            "{zxid} is delivered after {}",
-            first.zxid
-        );
-        if first.zxid == zxid {
-            self.proposed.pop_front()
-        } else {
-            None
-        }
+        assert!(first.zxid >= zxid, "{zxid} is delivered after {}", first.zxid);
+        if first.zxid == zxid { self.proposed.pop_front() } else { None }
     }
 
     /// Takes out the next `sync` that is due after the delivery of `zxid`.

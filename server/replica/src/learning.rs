@@ -48,10 +48,7 @@ impl Learning {
 
     /// Remembers a forwarded write.
     pub fn forward(&mut self, session: SessionId, forwarded: Forwarded) {
-        self.forwarded
-            .entry(session)
-            .or_default()
-            .push_back(forwarded);
+        self.forwarded.entry(session).or_default().push_back(forwarded);
     }
 
     /// Takes out the request that a delivered transaction answers, if it is one of ours.
@@ -84,8 +81,7 @@ impl Learning {
 
     /// Takes out the oldest question, if it was about `session`.
     pub fn revalidated(&mut self, session: SessionId) -> Option<(Client, Connect)> {
-        self.revalidations
-            .pop_front_if(|(_, connect)| connect.session == session)
+        self.revalidations.pop_front_if(|(_, connect)| connect.session == session)
     }
 
     /// A session was heard of.

@@ -30,6 +30,21 @@ enum Role {
     Learning(Box<Learning>),
 }
 
+/// Numbers for status pages, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Transactions proposed as leader.
+    pub proposed: u64,
+    /// Transactions applied.
+    pub applied: u64,
+    /// Learners that were sent the whole tree.
+    pub snapshots_sent: u64,
+    /// Learners that were brought up to date by DIFF.
+    pub diffs_sent: u64,
+    /// Sessions expired as leader.
+    pub sessions_expired: u64,
+}
+
 /// One server.
 #[derive(Debug)]
 pub struct Replica {
@@ -48,6 +63,7 @@ pub struct Replica {
     /// Transactions applied since the last snapshot, and the number at which the next is due.
     applied_since_snapshot: u32,
     snapshot_due: u32,
+    counters: Counters,
 }
 
 impl Replica {
@@ -81,6 +97,7 @@ impl Replica {
             session_ids,
             applied_since_snapshot: 0,
             snapshot_due,
+            counters: Counters::default(),
         };
         replica.carry_out(now, outputs);
         replica
@@ -98,10 +115,7 @@ impl Replica {
                 self.tell_peer(now, zab::Input::Truncated { after }, outputs);
             }
             Input::SnapshotInstalled { zxid } => {
-                let tree = self
-                    .incoming
-                    .take()
-                    .expect("a snapshot is installed after it came in");
+                let tree = self.incoming.take().expect("a snapshot is installed after it came in");
                 *self.tree.write() = *tree;
                 self.applied_since_snapshot = 0;
                 self.tell_peer(now, zab::Input::SnapshotInstalled { zxid }, outputs);
@@ -113,11 +127,7 @@ impl Replica {
             Input::Disconnected { .. } => {}
             Input::Touched { sessions } => self.touched(now, &sessions),
             Input::Notification { from, notification } => {
-                self.tell_peer(
-                    now,
-                    zab::Input::Notification { from, notification },
-                    outputs,
-                );
+                self.tell_peer(now, zab::Input::Notification { from, notification }, outputs);
             }
             Input::LinkAccepted { link } => {
                 self.tell_peer(now, zab::Input::LinkAccepted { link }, outputs);
@@ -162,6 +172,12 @@ impl Replica {
         }
     }
 
+    /// Numbers for status pages.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
     /// The tree, shared with the shards.
     #[must_use]
     pub fn tree(&self) -> &SharedTree {
@@ -181,6 +197,7 @@ impl Replica {
     fn tick(&mut self, now: Now, outputs: &mut Vec<Output>) {
         if let Role::Leading(leading) = &mut self.role {
             for session in leading.tracker.expire(now.monotonic) {
+                self.counters.sessions_expired += 1;
                 outputs.push(Output::Report(Report::SessionExpired { session }));
                 self.close_expired(now, session, outputs);
             }
@@ -203,12 +220,7 @@ impl Replica {
 /// A handshake's answer: the password is a function of the session id.
 fn established(client: Client, session: SessionId, timeout_ms: i32) -> ShardOutput {
     let password = jute::password::session_password(session.0);
-    ShardOutput::Established {
-        client,
-        session,
-        timeout_ms,
-        password,
-    }
+    ShardOutput::Established { client, session, timeout_ms, password }
 }
 
 /// Transactions until the next snapshot: between half of `snapshot_txns` and all of it, by `salt`.

@@ -44,22 +44,14 @@ impl SessionTracker {
     #[must_use]
     pub fn new(bucket_ms: u64) -> Self {
         assert!(bucket_ms > 0, "a bucket has a length");
-        Self {
-            bucket_ms,
-            sessions: BTreeMap::new(),
-            buckets: BTreeMap::new(),
-        }
+        Self { bucket_ms, sessions: BTreeMap::new(), buckets: BTreeMap::new() }
     }
 
     /// Starts the clock of a session.
     pub fn add(&mut self, now: Millis, session: SessionId, timeout_ms: i32) {
         let timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
         self.remove(session);
-        let entry = Entry {
-            timeout_ms,
-            bucket: 0,
-            owner: None,
-        };
+        let entry = Entry { timeout_ms, bucket: 0, owner: None };
         self.sessions.insert(session, entry);
         self.touch(now, session);
     }
@@ -113,9 +105,7 @@ impl SessionTracker {
     /// [`Moved`] when the session belongs to another server by now.
     pub fn check_owner(&mut self, session: SessionId, owner: Owner) -> Result<(), Moved> {
         match self.sessions.get_mut(&session) {
-            Some(Entry {
-                owner: Some(known), ..
-            }) if *known != owner => Err(Moved),
+            Some(Entry { owner: Some(known), .. }) if *known != owner => Err(Moved),
             Some(entry) => {
                 entry.owner = Some(owner);
                 Ok(())
@@ -142,10 +132,7 @@ impl SessionTracker {
     /// When `expire` has something to do next.
     #[must_use]
     pub fn wake_at(&self) -> Option<Millis> {
-        self.buckets
-            .keys()
-            .next()
-            .map(|bucket| Millis(bucket * self.bucket_ms))
+        self.buckets.keys().next().map(|bucket| Millis(bucket * self.bucket_ms))
     }
 
     fn leave_bucket(&mut self, bucket: u64, session: SessionId) {
@@ -172,9 +159,7 @@ impl SessionIds {
     pub fn new(server_id: u64, wall_ms: i64) -> Self {
         // As ZooKeeper lays it out: 1 byte server, 5 bytes time, 2 bytes counter.
         let time = ((wall_ms << 24) as u64) >> 8;
-        Self {
-            next: ((server_id << 56) | time) as i64,
-        }
+        Self { next: ((server_id << 56) | time) as i64 }
     }
 
     /// An id never given before.

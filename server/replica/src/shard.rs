@@ -52,6 +52,10 @@ impl From<jute::DecodeError> for Fault {
     }
 }
 
+/// Microseconds on a monotonic clock that the caller owns; only for measuring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Micros(pub u64);
+
 /// Numbers for status pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -63,6 +67,8 @@ pub struct Counters {
     pub connections: u64,
     /// Watches now.
     pub watches: u64,
+    /// Requests that wait for the core, or behind one that does.
+    pub outstanding: u64,
 }
 
 /// The client side of a server.
@@ -83,6 +89,10 @@ pub struct Shard {
     for_core: Vec<Input>,
     woken: Vec<ConnectionId>,
     counters: Counters,
+    /// When the current call began.
+    now: Micros,
+    /// How long the answered writes took, in microseconds, since that was last asked for.
+    waits_us: Vec<u64>,
 }
 
 impl Shard {
@@ -102,13 +112,14 @@ impl Shard {
             for_core: Vec::new(),
             woken: Vec::new(),
             counters: Counters::default(),
+            now: Micros::default(),
+            waits_us: Vec::new(),
         }
     }
 
     /// A client connected.
     pub fn open(&mut self, connection: ConnectionId, address: IpAddr) {
-        self.connections
-            .insert(connection, Connection::new(address));
+        self.connections.insert(connection, Connection::new(address));
     }
 
     /// A connection is gone, whoever ended it. Its session lives on.
@@ -123,10 +134,7 @@ impl Shard {
         {
             self.sessions.remove(&session);
         }
-        let client = Client {
-            shard: self.id,
-            connection,
-        };
+        let client = Client { shard: self.id, connection };
         self.for_core.push(Input::Disconnected { client, session });
     }
 
@@ -136,10 +144,12 @@ impl Shard {
     /// A [`Fault`] when the stream cannot be read any further: the caller logs it once and closes the connection.
     pub fn receive(
         &mut self,
+        now: Micros,
         tree: &DataTree,
         connection: ConnectionId,
         input: &mut BytesMut,
     ) -> Result<(), Fault> {
+        self.now = now;
         while self.may_receive(connection) {
             let Some(frame) = jute::frame::take(input, self.limits.frame_bytes_max)? else {
                 break;
@@ -153,30 +163,24 @@ impl Shard {
     /// Whether the next frame of this connection may be taken.
     #[must_use]
     pub fn may_receive(&self, connection: ConnectionId) -> bool {
-        self.connections
-            .get(&connection)
-            .is_some_and(|connection| match connection.state {
-                State::Fresh | State::Ready => {
-                    connection.pending.len() < self.limits.pending_len_max
-                        && connection.output.len() < self.limits.output_bytes_max
-                }
-                State::Handshaking(_) | State::Closing => false,
-            })
+        self.connections.get(&connection).is_some_and(|connection| match connection.state {
+            State::Fresh | State::Ready => {
+                connection.pending.len() < self.limits.pending_len_max
+                    && connection.output.len() < self.limits.output_bytes_max
+            }
+            State::Handshaking(_) | State::Closing => false,
+        })
     }
 
     /// The bytes to write to a connection; `None` when it is gone.
     pub fn output(&mut self, connection: ConnectionId) -> Option<&mut BytesMut> {
-        self.connections
-            .get_mut(&connection)
-            .map(|connection| &mut connection.output)
+        self.connections.get_mut(&connection).map(|connection| &mut connection.output)
     }
 
     /// Whether the connection is to be closed as soon as its output is written.
     #[must_use]
     pub fn is_closing(&self, connection: ConnectionId) -> bool {
-        self.connections
-            .get(&connection)
-            .is_none_or(|it| it.state == State::Closing)
+        self.connections.get(&connection).is_none_or(|it| it.state == State::Closing)
     }
 
     /// Connections that got output, or are to be closed, by something else than their own `receive`.
@@ -207,38 +211,41 @@ impl Shard {
         self.watches.path_count() == 0 || self.seen >= Zxid(tree.last_zxid())
     }
 
-    /// Numbers for status pages.
+    /// How long each write took that was answered since the last call, in microseconds.
+    pub fn take_waits_us(&mut self) -> impl Iterator<Item = u64> + '_ {
+        self.waits_us.drain(..)
+    }
+
+    /// Frames sent so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.counters.sent
+    }
+
+    /// Numbers for status pages. Looks at every connection.
     #[must_use]
     pub fn counters(&self) -> Counters {
         Counters {
             connections: self.connections.len() as u64,
             watches: self.watches.watch_count() as u64,
+            outstanding: self.connections.values().map(|it| it.pending.len() as u64).sum(),
             ..self.counters
         }
     }
 
     /// Takes what the core says.
-    pub fn on_core(&mut self, tree: &DataTree, output: ShardOutput) {
+    pub fn on_core(&mut self, now: Micros, tree: &DataTree, output: ShardOutput) {
+        self.now = now;
         match output {
             ShardOutput::Applied { zxid, changes } => {
                 self.seen = self.seen.max(zxid);
                 self.fire(&changes);
             }
-            ShardOutput::Established {
-                client,
-                session,
-                timeout_ms,
-                password,
-            } => {
+            ShardOutput::Established { client, session, timeout_ms, password } => {
                 self.established(client.connection, session, timeout_ms, &password);
             }
             ShardOutput::Refused { client } => self.refused(client.connection),
-            ShardOutput::Reply {
-                client,
-                xid,
-                zxid,
-                outcome,
-            } => {
+            ShardOutput::Reply { client, xid, zxid, outcome } => {
                 self.reply(tree, client.connection, xid, zxid, &outcome);
             }
             ShardOutput::SessionClosed { session } => {
@@ -296,29 +303,17 @@ impl Shard {
         match OpCode::from_code(header.op) {
             Some(OpCode::Auth) => self.authenticate(connection, &frame),
             Some(op) if is_for_core(op) => {
-                let client = Client {
-                    shard: self.id,
-                    connection,
-                };
+                let client = Client { shard: self.id, connection };
                 let body = frame.slice(REQUEST_HEADER_BYTES..);
-                let echo = if op == OpCode::Sync {
-                    body.clone()
-                } else {
-                    Bytes::new()
-                };
+                let echo = if op == OpCode::Sync { body.clone() } else { Bytes::new() };
                 it.pending.push_back(Pending::Write {
                     xid: header.xid,
                     op,
+                    arrived: self.now,
                     body: echo,
                 });
                 let auth = it.auth.clone();
-                let request = Request {
-                    session,
-                    xid: header.xid,
-                    op,
-                    body,
-                    auth,
-                };
+                let request = Request { session, xid: header.xid, op, body, auth };
                 self.for_core.push(Input::Request { client, request });
                 Ok(())
             }
@@ -336,9 +331,8 @@ impl Shard {
     /// Answers the reads that waited behind a write that is answered now.
     fn resume_reads(&mut self, tree: &DataTree, connection: ConnectionId) {
         while let Some(it) = self.connections.get_mut(&connection) {
-            let Some(Pending::Read(frame)) = it
-                .pending
-                .pop_front_if(|pending| matches!(pending, Pending::Read(_)))
+            let Some(Pending::Read(frame)) =
+                it.pending.pop_front_if(|pending| matches!(pending, Pending::Read(_)))
             else {
                 return;
             };

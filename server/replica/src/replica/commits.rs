@@ -30,24 +30,17 @@ impl Replica {
                 self.deliver(now, zxid, &payload, outputs);
                 return;
             }
-            zab::Output::Append {
-                append,
-                zxid,
-                payload,
-            } => Output::Append {
-                append,
-                zxid,
-                payload,
-            },
-            zab::Output::Send {
-                link,
-                message: Message::Snap { to },
-            } => {
+            zab::Output::Append { append, zxid, payload } => {
+                Output::Append { append, zxid, payload }
+            }
+            zab::Output::Send { link, message: Message::Snap { to } } => {
                 let tree = self.tree.read().freeze();
                 assert_eq!(tree.last_zxid(), to.0, "SNAP stands for what was delivered");
+                self.counters.snapshots_sent += 1;
                 Output::SendSnapshot { link, to, tree }
             }
             zab::Output::Send { link, message } => {
+                self.counters.diffs_sent += u64::from(matches!(message, Message::Diff { .. }));
                 let message = PeerMessage::Zab(self.with_touched(message));
                 Output::Send { link, message }
             }
@@ -59,19 +52,12 @@ impl Replica {
             zab::Output::Close { link, why } => Output::Close { link, why },
             zab::Output::SaveEpochs { epochs } => Output::SaveEpochs { epochs },
             zab::Output::Truncate { after } => {
-                let rebuild = if self.applied() > after {
-                    Rebuild::FromDisk
-                } else {
-                    Rebuild::Keep
-                };
+                let rebuild =
+                    if self.applied() > after { Rebuild::FromDisk } else { Rebuild::Keep };
                 Output::Truncate { after, rebuild }
             }
             zab::Output::InstallSnapshot { zxid } => {
-                let tree = self
-                    .incoming
-                    .as_ref()
-                    .expect("a snapshot came in before")
-                    .freeze();
+                let tree = self.incoming.as_ref().expect("a snapshot came in before").freeze();
                 Output::InstallSnapshot { zxid, tree }
             }
             zab::Output::Became(standing) => {
@@ -86,10 +72,9 @@ impl Replica {
     /// A learner answers PING with the sessions its clients touched.
     fn with_touched(&mut self, message: Message) -> Message {
         match (message, &self.role) {
-            (Message::Ping { zxid, .. }, Role::Learning(_)) => Message::Ping {
-                zxid,
-                sessions: self.take_touched(),
-            },
+            (Message::Ping { zxid, .. }, Role::Learning(_)) => {
+                Message::Ping { zxid, sessions: self.take_touched() }
+            }
             (message, _) => message,
         }
     }
@@ -172,19 +157,12 @@ impl Replica {
         let waiting = match &mut self.role {
             Role::Looking => None,
             Role::Leading(leading) => match leading.delivered(zxid) {
-                Some(Proposed {
-                    origin: Origin::Client(client),
-                    xid,
-                    op,
-                    ..
-                }) => {
+                Some(Proposed { origin: Origin::Client(client), xid, op, .. }) => {
                     leading.tracker.set_owner(session, Owner::Leader);
                     Some((client, xid, op))
                 }
                 Some(Proposed {
-                    origin: Origin::Learner(link),
-                    op: OpCode::CreateSession,
-                    ..
+                    origin: Origin::Learner(link), op: OpCode::CreateSession, ..
                 }) => {
                     leading.tracker.set_owner(session, Owner::Learner(link));
                     None
@@ -239,6 +217,7 @@ impl Replica {
 
     /// Takes a snapshot when enough was applied; only while serving, when all that is applied is committed for good.
     fn count_for_snapshot(&mut self, zxid: Zxid, outputs: &mut Vec<Output>) {
+        self.counters.applied += 1;
         self.applied_since_snapshot += 1;
         if self.applied_since_snapshot < self.snapshot_due || matches!(self.role, Role::Looking) {
             return;

@@ -35,10 +35,7 @@ impl Replica {
                     self.submit(now, Origin::Learner(link), request, outputs);
                 }
             }
-            PeerMessage::Revalidate {
-                session,
-                timeout_ms,
-            } => {
+            PeerMessage::Revalidate { session, timeout_ms } => {
                 if let Role::Leading(leading) = &mut self.role {
                     let valid = leading.tracker.resume(now.monotonic, session, timeout_ms);
                     leading.tracker.set_owner(session, Owner::Learner(link));

@@ -35,10 +35,7 @@ impl Replica {
         }
         // The password is checked before anything is done: a wrong one must not cut a living connection.
         let session = connect.session;
-        if !same(
-            &connect.password,
-            &jute::password::session_password(session.0),
-        ) {
+        if !same(&connect.password, &jute::password::session_password(session.0)) {
             outputs.push(Output::Shard(ShardOutput::Refused { client }));
             return;
         }
@@ -56,14 +53,8 @@ impl Replica {
             }
             Role::Learning(learning) => {
                 learning.revalidate(client, connect);
-                let message = PeerMessage::Revalidate {
-                    session,
-                    timeout_ms,
-                };
-                outputs.push(Output::Send {
-                    link: learning.link,
-                    message,
-                });
+                let message = PeerMessage::Revalidate { session, timeout_ms };
+                outputs.push(Output::Send { link: learning.link, message });
             }
         }
     }
@@ -82,19 +73,14 @@ impl Replica {
                 let Origin::Client(client) = origin else {
                     return;
                 };
-                let Request {
-                    session, xid, op, ..
-                } = request;
+                let Request { session, xid, op, .. } = request;
                 if op == OpCode::Sync {
                     learning.sync(client, xid);
                 } else {
                     learning.forward(session, Forwarded { client, xid, op });
                 }
                 let message = PeerMessage::Request(request);
-                outputs.push(Output::Send {
-                    link: learning.link,
-                    message,
-                });
+                outputs.push(Output::Send { link: learning.link, message });
             }
             Role::Leading(leading) if request.op == OpCode::Sync => {
                 if leading.sync(origin, request.xid) {
@@ -138,9 +124,9 @@ impl Replica {
         if request.op == OpCode::CloseSession {
             leading.tracker.remove(request.session);
         }
+        self.counters.proposed += 1;
         leading.propose(zxid, origin, request);
-        self.peer
-            .propose(now.monotonic, payload, &mut self.from_peer);
+        self.peer.propose(now.monotonic, payload, &mut self.from_peer);
         self.carry_out(now, outputs);
     }
 
@@ -167,10 +153,7 @@ impl Replica {
                 self.reply(client, xid, zxid, Outcome::Synced, outputs);
             }
             Origin::Learner(link) => {
-                outputs.push(Output::Send {
-                    link,
-                    message: PeerMessage::Sync,
-                });
+                outputs.push(Output::Send { link, message: PeerMessage::Sync });
             }
             Origin::Server => {}
         }
@@ -184,12 +167,7 @@ impl Replica {
         outcome: Outcome,
         outputs: &mut Vec<Output>,
     ) {
-        outputs.push(Output::Shard(ShardOutput::Reply {
-            client,
-            xid,
-            zxid,
-            outcome,
-        }));
+        outputs.push(Output::Shard(ShardOutput::Reply { client, xid, zxid, outcome }));
     }
 }
 
@@ -204,17 +182,11 @@ fn check_owner(
         Origin::Learner(link) => Owner::Learner(link),
         Origin::Server => return Ok(()),
     };
-    tracker
-        .check_owner(session, owner)
-        .map_err(|_moved| ErrorCode::SessionMoved)
+    tracker.check_owner(session, owner).map_err(|_moved| ErrorCode::SessionMoved)
 }
 
 /// Compares without telling by the time it takes how much was right.
 fn same(given: &[u8], expected: &[u8]) -> bool {
     given.len() == expected.len()
-        && given
-            .iter()
-            .zip(expected)
-            .fold(0, |difference, (a, b)| difference | (a ^ b))
-            == 0
+        && given.iter().zip(expected).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }

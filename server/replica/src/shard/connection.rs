@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use jute::{OpCode, OwnedId};
 
+use super::Micros;
 use crate::request::{AuthIds, SessionId};
 
 /// Where a connection is in its life.
@@ -40,6 +41,8 @@ pub(super) enum Pending {
         xid: i32,
         /// What it asked.
         op: OpCode,
+        /// When it came.
+        arrived: Micros,
         /// The record of a `sync`, which is also its answer; empty for the others.
         body: Bytes,
     },
@@ -63,10 +66,7 @@ pub(super) struct Connection {
 impl Connection {
     /// A connection from `address`, which is its first identity (scheme `ip`).
     pub(super) fn new(address: IpAddr) -> Self {
-        let ip = OwnedId {
-            scheme: "ip".to_owned(),
-            id: address.to_canonical().to_string(),
-        };
+        let ip = OwnedId { scheme: "ip".to_owned(), id: address.to_canonical().to_string() };
         Self {
             state: State::Fresh,
             session: None,

@@ -41,10 +41,7 @@ impl Shard {
             session: SessionId(request.session_id),
             password: Bytes::copy_from_slice(request.password.unwrap_or_default()),
         };
-        let client = Client {
-            shard: self.id,
-            connection,
-        };
+        let client = Client { shard: self.id, connection };
         self.for_core.push(Input::Connect { client, connect });
         Ok(())
     }
@@ -127,11 +124,7 @@ impl Shard {
             "ip" => 0,
             _ => ErrorCode::AuthFailed.code(),
         };
-        let header = ReplyHeader {
-            xid: xid::AUTH,
-            zxid: 0,
-            err,
-        };
+        let header = ReplyHeader { xid: xid::AUTH, zxid: 0, err };
         jute::frame::write(&mut it.output, |out| header.encode(out));
         self.counters.sent += 1;
         if err != 0 {

@@ -23,9 +23,7 @@ impl Shard {
             return self.close(connection);
         };
         let Some(op) = OpCode::from_code(header.op).filter(|op| is_read(*op)) else {
-            self.answer(connection, header.xid, NO_ZXID, |_, _| {
-                Err(ErrorCode::Unimplemented)
-            });
+            self.answer(connection, header.xid, NO_ZXID, |_, _| Err(ErrorCode::Unimplemented));
             return self.close(connection);
         };
         let zxid = tree.last_zxid();
@@ -60,12 +58,7 @@ impl Shard {
             ReplyHeader { xid, zxid, err: 0 }.encode(out);
             if let Err(code) = body(it, out) {
                 out.truncate(start);
-                ReplyHeader {
-                    xid,
-                    zxid,
-                    err: code.code(),
-                }
-                .encode(out);
+                ReplyHeader { xid, zxid, err: code.code() }.encode(out);
             }
         });
         it.output = output;
@@ -109,10 +102,7 @@ struct Read<'a> {
 
 impl<'a> Read<'a> {
     fn plain(outcome: Result<(), ErrorCode>) -> Self {
-        Self {
-            watch: None,
-            outcome,
-        }
+        Self { watch: None, outcome }
     }
 
     /// A read that sets its watch only when it succeeds.
@@ -142,9 +132,7 @@ fn answer_read<'a>(
         }
         OpCode::Exists => {
             let request: ReadRequest<'a> = record(reader)?;
-            let outcome = tree
-                .exists(request.path, ids)
-                .map(|node| node.stat().encode(out));
+            let outcome = tree.exists(request.path, ids).map(|node| node.stat().encode(out));
             // A watch on what is not there yet waits for it to come.
             let sets = request.watch && matches!(outcome, Ok(()) | Err(ErrorCode::NoNode));
             let watch = sets.then_some((WatchKind::Data, request.path));
@@ -195,11 +183,7 @@ pub(super) fn record<'a, T: Decode<'a>>(reader: &mut Reader<'a>) -> Result<T, Er
 }
 
 fn data(node: &Znode, out: &mut BytesMut) {
-    GetDataResponse {
-        data: node.data(),
-        stat: node.stat(),
-    }
-    .encode(out);
+    GetDataResponse { data: node.data(), stat: node.stat() }.encode(out);
 }
 
 fn children(node: &Znode, out: &mut BytesMut) {
@@ -219,26 +203,16 @@ fn multi_read(
     let request: MultiRequest<'_> = record(reader)?;
     let result = |op: &MultiOp<'_>| match op {
         MultiOp::GetData(request) => tree.get_data(request.path, ids).map(|node| {
-            MultiResult::GetData(GetDataResponse {
-                data: node.data(),
-                stat: node.stat(),
-            })
+            MultiResult::GetData(GetDataResponse { data: node.data(), stat: node.stat() })
         }),
         MultiOp::GetChildren(request) => tree.get_children(request.path, ids).map(|node| {
-            MultiResult::GetChildren(ListResponse {
-                items: node.children().collect(),
-            })
+            MultiResult::GetChildren(ListResponse { items: node.children().collect() })
         }),
         _ => Err(ErrorCode::MarshallingError),
     };
-    let results = request
-        .ops
-        .iter()
-        .map(|op| result(op).unwrap_or_else(|it| MultiResult::Error(it.code())));
-    MultiResponse {
-        results: results.collect(),
-    }
-    .encode(out);
+    let results =
+        request.ops.iter().map(|op| result(op).unwrap_or_else(|it| MultiResult::Error(it.code())));
+    MultiResponse { results: results.collect() }.encode(out);
     Ok(())
 }
 

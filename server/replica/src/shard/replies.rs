@@ -29,16 +29,12 @@ impl Shard {
         let Some(oldest) = it.pending.pop_front() else {
             return;
         };
-        let Pending::Write {
-            xid: oldest_xid,
-            op,
-            body,
-        } = oldest
-        else {
+        let Pending::Write { xid: oldest_xid, op, arrived, body } = oldest else {
             panic!("a read of {connection:?} stands where the core's answer {xid} belongs")
         };
         assert_eq!(oldest_xid, xid, "answers come in the order of the requests");
         self.woken.push(connection);
+        self.waits_us.push(self.now.0.saturating_sub(arrived.0));
         let moved = ErrorCode::SessionMoved;
         if let Outcome::Error(code) = outcome
             && *code == moved

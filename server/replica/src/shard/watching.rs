@@ -34,13 +34,7 @@ impl Shard {
 
     /// Tells the watchers of these changes.
     pub(super) fn fire(&mut self, changes: &[Change]) {
-        let Self {
-            watches,
-            connections,
-            woken,
-            counters,
-            ..
-        } = self;
+        let Self { watches, connections, woken, counters, .. } = self;
         for change in changes {
             watches.fire(change, &mut |WatcherId(id), event| {
                 let connection = ConnectionId(id);
@@ -68,12 +62,7 @@ impl Shard {
         let outcome = match op {
             OpCode::SetWatches => record(reader).map(|it: SetWatches<'_>| {
                 let (persistent, persistent_recursive) = (Vec::new(), Vec::new());
-                let SetWatches {
-                    relative_zxid,
-                    data,
-                    exist,
-                    child,
-                } = it;
+                let SetWatches { relative_zxid, data, exist, child } = it;
                 let all = SetWatches2 {
                     relative_zxid,
                     data,
@@ -128,11 +117,7 @@ impl Shard {
                     let Some(it) = self.connections.get_mut(&connection) else {
                         return;
                     };
-                    let event = WatcherEvent {
-                        event,
-                        state: KeeperState::SyncConnected,
-                        path,
-                    };
+                    let event = WatcherEvent { event, state: KeeperState::SyncConnected, path };
                     notify(&mut it.output, MADE_UP_ZXID, &event);
                     self.counters.sent += 1;
                 }
@@ -186,11 +171,7 @@ impl Shard {
                 WatchTableUse::Remove => self.watches.remove(*kind, request.path, watcher),
             };
         }
-        if found {
-            Ok(())
-        } else {
-            Err(ErrorCode::NoWatcher)
-        }
+        if found { Ok(()) } else { Err(ErrorCode::NoWatcher) }
     }
 }
 
@@ -203,12 +184,7 @@ enum WatchTableUse {
 
 fn notify(out: &mut BytesMut, zxid: i64, event: &WatcherEvent<'_>) {
     jute::frame::write(out, |out| {
-        ReplyHeader {
-            xid: xid::NOTIFICATION,
-            zxid,
-            err: 0,
-        }
-        .encode(out);
+        ReplyHeader { xid: xid::NOTIFICATION, zxid, err: 0 }.encode(out);
         event.encode(out);
     });
 }
