@@ -35,9 +35,7 @@ impl Asker {
     async fn status(&self) -> Result<ServerStatus, Response> {
         let (answer, status) = oneshot::channel();
         let unavailable = || (StatusCode::SERVICE_UNAVAILABLE, "stopping or too busy\n");
-        self.questions
-            .try_send(answer)
-            .map_err(|_| unavailable().into_response())?;
+        self.questions.try_send(answer).map_err(|_| unavailable().into_response())?;
         status.await.map_err(|_| unavailable().into_response())
     }
 }
@@ -65,10 +63,7 @@ pub async fn serve(
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/status", get(status_page))
-        .with_state(Asker {
-            questions,
-            liveness_timeout,
-        });
+        .with_state(Asker { questions, liveness_timeout });
     axum::serve(listener, router).await
 }
 
@@ -98,20 +93,14 @@ fn live(status: &ServerStatus, timeout: Duration) -> (StatusCode, String) {
         return (StatusCode::OK, "ok\n".to_owned());
     }
     let age = status.heartbeat_age.as_secs_f64();
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        format!("the core loop has not gone round for {age:.1} s\n"),
-    )
+    (StatusCode::SERVICE_UNAVAILABLE, format!("the core loop has not gone round for {age:.1} s\n"))
 }
 
 /// Whether clients are served, with a known leader.
 fn ready(status: &ServerStatus) -> (StatusCode, String) {
     match &status.serving {
         Serving::Yes => (StatusCode::OK, format!("ok: {}\n", status.role.name())),
-        Serving::No(why) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("not serving: {why}\n"),
-        ),
+        Serving::No(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not serving: {why}\n")),
     }
 }
 
@@ -131,11 +120,7 @@ fn describe(status: &ServerStatus) -> Value {
     };
     let voters = match status.role {
         Role::Leader => status.voters.iter().map(voter).collect(),
-        _ => status
-            .voters
-            .iter()
-            .map(|id| json!({ "id": id.0 }))
-            .collect::<Vec<_>>(),
+        _ => status.voters.iter().map(|id| json!({ "id": id.0 })).collect::<Vec<_>>(),
     };
     json!({
         "version": build::VERSION,
@@ -177,10 +162,7 @@ mod tests {
 
     #[test]
     fn a_server_is_ready_only_while_it_serves() {
-        assert_eq!(
-            ready(&leader()),
-            (StatusCode::OK, "ok: leader\n".to_owned())
-        );
+        assert_eq!(ready(&leader()), (StatusCode::OK, "ok: leader\n".to_owned()));
         let (code, body) = ready(&looking());
         assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(body, "not serving: no leader is known, an election is on\n");

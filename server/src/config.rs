@@ -64,6 +64,8 @@ pub struct ClusterConfig {
 pub struct ProcessConfig {
     /// The file the settings came from.
     pub file: PathBuf,
+    /// `peerType`: what this server believes to be; the `server.N` line decides.
+    pub peer_type: Option<Membership>,
     /// `dataDir`: snapshots, epochs and `myid`.
     pub data_dir: PathBuf,
     /// `dataLogDir`: the transaction log. Default: `dataDir`.
@@ -164,10 +166,7 @@ impl ClusterConfig {
 
     /// The ids of the voters, in order.
     pub fn voters(&self) -> impl Iterator<Item = ServerId> + '_ {
-        let voters = self
-            .members
-            .iter()
-            .filter(|(_, it)| it.membership == Membership::Voter);
+        let voters = self.members.iter().filter(|(_, it)| it.membership == Membership::Voter);
         voters.map(|(id, _)| *id)
     }
 
@@ -177,11 +176,7 @@ impl ClusterConfig {
     /// On a standalone server.
     #[must_use]
     pub fn ensemble(&self) -> Ensemble {
-        Ensemble::new(
-            self.members
-                .iter()
-                .map(|(id, member)| (*id, member.membership)),
-        )
+        Ensemble::new(self.members.iter().map(|(id, member)| (*id, member.membership)))
     }
 
     /// The configuration text of NEWLEADER, notifications and `/zookeeper/config`: one line per member, in order of
@@ -228,27 +223,18 @@ impl Config {
         let mut process = process(&settings, cores, &mut warnings)?;
         if cluster.members.len() == 1 && settings.flag("standaloneEnabled")?.unwrap_or(true) {
             warnings.push("a single server.N line: running standalone".to_owned());
-            let alone = cluster
-                .members
-                .pop_first()
-                .and_then(|(_, member)| member.client);
+            let alone = cluster.members.pop_first().and_then(|(_, member)| member.client);
             if let (Some(client), 0) = (alone, process.client.port) {
                 process.client = client;
             }
         }
         let voters = cluster.voters().count();
         if !cluster.members.is_empty() && voters.is_multiple_of(2) {
-            warnings.push(format!(
-                "{voters} participants bear no more failures than {}",
-                voters - 1
-            ));
+            warnings
+                .push(format!("{voters} participants bear no more failures than {}", voters - 1));
         }
         warnings.dedup();
-        Ok(Self {
-            cluster,
-            process,
-            warnings,
-        })
+        Ok(Self { cluster, process, warnings })
     }
 
     /// Takes from the own `server.N` line what belongs to this process, once the id is known.
@@ -265,6 +251,9 @@ impl Config {
                 format!("server.{id}: missing; expected a line for this server (myid {id})");
             return Err(Error::new(place, problem));
         };
+        if self.process.peer_type.is_some_and(|it| it != member.membership) {
+            tracing::warn!(server = %id, "peerType differs from the role in the server.N line, which counts");
+        }
         if let Some(client) = &member.client {
             if self.process.client.port != 0 && self.process.client.port != client.port {
                 let problem = format!(
@@ -315,10 +304,7 @@ fn read(file: &Path) -> Result<String, Error> {
 
 /// The version in the name of a dynamic configuration file, `zoo.cfg.dynamic.<hexadecimal>`; 0 without one.
 fn version_of(path: &Path) -> i64 {
-    let suffix = path
-        .extension()
-        .and_then(|it| it.to_str())
-        .unwrap_or_default();
+    let suffix = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
     i64::from_str_radix(suffix, 16).unwrap_or(0)
 }
 
@@ -328,18 +314,15 @@ fn cluster(settings: &Settings, version: i64) -> Result<ClusterConfig, Error> {
     if !members.is_empty() && !members.values().any(is_voter) {
         return Err(settings.missing("server.N", "at least one participant, found only observers"));
     }
-    let tick_ms = settings
-        .number("tickTime", "milliseconds", 1..=DAY_MS)?
-        .unwrap_or(3000);
+    let tick_ms = settings.number("tickTime", "milliseconds", 1..=DAY_MS)?.unwrap_or(3000);
     let limit = |key: &str| match settings.number(key, "ticks", 1..=TICKS_MAX)? {
         Some(ticks) => Ok(ticks),
         None if members.len() < 2 => Ok(if key == "initLimit" { 10 } else { 5 }),
         None => Err(settings.missing(key, "a number of ticks, as there are server.N lines")),
     };
     let (init_limit_ticks, sync_limit_ticks) = (limit("initLimit")?, limit("syncLimit")?);
-    let connect_limit_ticks = settings
-        .number("connectToLearnerMasterLimit", "ticks", 0..=TICKS_MAX)?
-        .unwrap_or(0);
+    let connect_limit_ticks =
+        settings.number("connectToLearnerMasterLimit", "ticks", 0..=TICKS_MAX)?.unwrap_or(0);
     let (min, max) = session_timeouts(settings, tick_ms)?;
     Ok(ClusterConfig {
         members,
@@ -359,19 +342,13 @@ fn session_timeouts(settings: &Settings, tick_ms: u64) -> Result<(i32, i32), Err
         if settings.get(key).is_some_and(|it| it.value == "-1") {
             return Ok(default);
         }
-        Ok(settings
-            .number(key, "milliseconds", 1..=DAY_MS)?
-            .unwrap_or(default))
+        Ok(settings.number(key, "milliseconds", 1..=DAY_MS)?.unwrap_or(default))
     };
     let min = timeout("minSessionTimeout", tick_ms.saturating_mul(2))?;
     let max = timeout("maxSessionTimeout", tick_ms.saturating_mul(20))?;
     if min > max {
-        let key = if settings.get("maxSessionTimeout").is_some() {
-            "max"
-        } else {
-            "min"
-        }
-        .to_owned();
+        let key =
+            if settings.get("maxSessionTimeout").is_some() { "max" } else { "min" }.to_owned();
         let key = key + "SessionTimeout";
         let expected = "minSessionTimeout to be at most maxSessionTimeout";
         let problem = format!("{key}: expected {expected}, found {min} and {max}");
@@ -422,9 +399,7 @@ fn process(
     let Some(data_dir) = settings.get("dataDir").map(|it| PathBuf::from(&it.value)) else {
         return Err(settings.missing("dataDir", "the directory of snapshots and myid"));
     };
-    let data_log_dir = settings
-        .get("dataLogDir")
-        .map(|it| PathBuf::from(&it.value));
+    let data_log_dir = settings.get("dataLogDir").map(|it| PathBuf::from(&it.value));
     let shards = cores.saturating_sub(1).clamp(1, 64) as u64;
     let mut snap_retain_count = count("autopurge.snapRetainCount", 3)?;
     if snap_retain_count < 3 {
@@ -433,6 +408,7 @@ fn process(
     }
     Ok(ProcessConfig {
         file: settings.file().to_owned(),
+        peer_type: peer_type(settings)?,
         data_log_dir: data_log_dir.unwrap_or_else(|| data_dir.clone()),
         data_dir,
         client: HostPort {
@@ -456,19 +432,11 @@ fn process(
         snap_retain_count,
         purge_interval_hours: number("autopurge.purgeInterval", "hours", 0..=24 * 3650, 0)?,
         four_letter_words: four_letter_words(settings, warnings),
-        http: match number(
-            "metricsProvider.httpPort",
-            "a port, 0 = off",
-            0..=65535,
-            7000,
-        )? {
+        http: match number("metricsProvider.httpPort", "a port, 0 = off", 0..=65535, 7000)? {
             0 => None,
             port => {
                 let host = host(settings, "metricsProvider.httpHost");
-                Some(HostPort {
-                    host,
-                    port: port as u16,
-                })
+                Some(HostPort { host, port: port as u16 })
             }
         },
         super_digest: super_digest(settings)?,
@@ -477,12 +445,7 @@ fn process(
             _ => EmptyDatabase::Trusted,
         },
         io_shards: number("zab.ioShards", "threads", 1..=1024, shards)? as u16,
-        finalize_wait_ms: number(
-            "zab.electionFinalizeWaitMs",
-            "milliseconds",
-            0..=60_000,
-            200,
-        )?,
+        finalize_wait_ms: number("zab.electionFinalizeWaitMs", "milliseconds", 0..=60_000, 200)?,
         history_bytes_max: bytes("zab.historyBytes", 64 << 20)? as usize,
         link_queue_bytes_max: bytes("zab.linkQueueBytes", 256 << 20)? as usize,
         liveness_timeout_ms: number("zab.livenessTimeoutMs", "milliseconds", 1..=DAY_MS, 10_000)?,
@@ -490,28 +453,30 @@ fn process(
 }
 
 fn host(settings: &Settings, key: &str) -> String {
-    settings
-        .get(key)
-        .map_or("0.0.0.0".to_owned(), |it| it.value.clone())
+    settings.get(key).map_or("0.0.0.0".to_owned(), |it| it.value.clone())
+}
+
+fn peer_type(settings: &Settings) -> Result<Option<Membership>, Error> {
+    let Some(setting) = settings.get("peerType") else { return Ok(None) };
+    match setting.value.to_ascii_lowercase().as_str() {
+        "participant" => Ok(Some(Membership::Voter)),
+        "observer" => Ok(Some(Membership::Observer)),
+        _ => Err(setting.expected("peerType", "participant or observer")),
+    }
 }
 
 fn four_letter_words(settings: &Settings, warnings: &mut Vec<String>) -> FourLetterWords {
     let Some(setting) = settings.get("4lw.commands.whitelist") else {
         return FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()]));
     };
-    let words: BTreeSet<String> = setting
-        .value
-        .split(',')
-        .map(|word| word.trim().to_owned())
-        .collect();
+    let words: BTreeSet<String> =
+        setting.value.split(',').map(|word| word.trim().to_owned()).collect();
     if words.contains("*") {
         return FourLetterWords::All;
     }
     for word in words.iter().filter(|word| word.len() != 4) {
         let place = &setting.place;
-        warnings.push(format!(
-            "{place}: 4lw.commands.whitelist: {word:?} is not a command"
-        ));
+        warnings.push(format!("{place}: 4lw.commands.whitelist: {word:?} is not a command"));
     }
     FourLetterWords::Only(words)
 }

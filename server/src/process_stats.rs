@@ -23,9 +23,7 @@ impl ProcessStats {
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         Self {
-            open_files: fs::read_dir("/proc/self/fd")
-                .ok()
-                .map(|entries| entries.count() as u64),
+            open_files: fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64),
             open_files_max: number_after(&limits, "Max open files"),
             resident_bytes: number_after(&status, "VmRSS:").map(|kib| kib * 1024),
             cpu_seconds: cpu_seconds(&stat),

@@ -44,13 +44,7 @@ mod tests {
         let mut shutdown = Shutdown::listen().unwrap();
         let own = std::process::id().to_string();
         for (name, option) in [("SIGTERM", "-TERM"), ("SIGINT", "-INT")] {
-            assert!(
-                Command::new("kill")
-                    .args([option, &own])
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            assert!(Command::new("kill").args([option, &own]).status().unwrap().success());
             assert_eq!(shutdown.requested().await, name);
         }
     }

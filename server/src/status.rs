@@ -82,14 +82,8 @@ impl Role {
         match standing {
             Standing::Looking => Self::Looking,
             Standing::Leading { .. } => Self::Leader,
-            Standing::Following {
-                membership: Membership::Voter,
-                ..
-            } => Self::Follower,
-            Standing::Following {
-                membership: Membership::Observer,
-                ..
-            } => Self::Observer,
+            Standing::Following { membership: Membership::Voter, .. } => Self::Follower,
+            Standing::Following { membership: Membership::Observer, .. } => Self::Observer,
         }
     }
 
@@ -228,11 +222,7 @@ impl Timing {
         if count == 0 {
             return;
         }
-        self.min = if self.count == 0 {
-            duration
-        } else {
-            self.min.min(duration)
-        };
+        self.min = if self.count == 0 { duration } else { self.min.min(duration) };
         self.max = self.max.max(duration);
         self.sum += duration * u32::try_from(count).unwrap_or(u32::MAX);
         self.count += count;
@@ -246,11 +236,7 @@ impl Timing {
         if other.count == 0 {
             return;
         }
-        self.min = if self.count == 0 {
-            other.min
-        } else {
-            self.min.min(other.min)
-        };
+        self.min = if self.count == 0 { other.min } else { self.min.min(other.min) };
         self.max = self.max.max(other.max);
         self.sum += other.sum;
         self.count += other.count;
@@ -286,11 +272,7 @@ impl Timing {
     /// Milliseconds on average, rounded to four places as Java does; 0 without any.
     #[must_use]
     pub fn average_ms(&self) -> f64 {
-        let average = if self.count == 0 {
-            0.0
-        } else {
-            self.sum_ms() / self.count as f64
-        };
+        let average = if self.count == 0 { 0.0 } else { self.sum_ms() / self.count as f64 };
         (average * 10_000.0).round() / 10_000.0
     }
 
@@ -391,10 +373,7 @@ pub(crate) mod tests {
             phase: Phase::Broadcast,
             leader: Some(ServerId(3)),
             serving: Serving::Yes,
-            epochs: Epochs {
-                accepted: zab::Epoch(2),
-                current: zab::Epoch(2),
-            },
+            epochs: Epochs { accepted: zab::Epoch(2), current: zab::Epoch(2) },
             last_logged: zxid(0x79),
             last_durable: zxid(0x78),
             last_committed: zxid(0x77),
@@ -406,13 +385,7 @@ pub(crate) mod tests {
             uptime: Duration::from_millis(61_500),
             recovery_progress: 1.0,
             heartbeat_age: Duration::from_millis(3),
-            tree: TreeStatus {
-                znodes: 6,
-                ephemerals: 1,
-                data_bytes: 321,
-                sessions: 2,
-                watches: 4,
-            },
+            tree: TreeStatus { znodes: 6, ephemerals: 1, data_bytes: 321, sessions: 2, watches: 4 },
             traffic: Traffic {
                 connections: 1,
                 packets_received: 20,
@@ -427,18 +400,11 @@ pub(crate) mod tests {
                 received: 20,
                 sent: 22,
             }],
-            storage: StorageStatus {
-                fsync,
-                ..StorageStatus::default()
-            },
+            storage: StorageStatus { fsync, ..StorageStatus::default() },
             transactions: Transactions {
                 proposed: 121,
                 committed: 119,
-                sizes: Some(ProposalSizes {
-                    last: 48,
-                    min: 32,
-                    max: 150,
-                }),
+                sizes: Some(ProposalSizes { last: 48, min: 32, max: 150 }),
                 ..Transactions::default()
             },
         }
@@ -465,10 +431,7 @@ pub(crate) mod tests {
         other.record_many(Duration::from_micros(20), 2);
         other.record(Duration::from_secs(60));
         timing.merge(&other);
-        assert_eq!(
-            (timing.count(), timing.min_ms(), timing.max_ms()),
-            (4, 0, 60_000)
-        );
+        assert_eq!((timing.count(), timing.min_ms(), timing.max_ms()), (4, 0, 60_000));
         assert_eq!(timing.average_ms(), 15_000.76);
         let buckets: Vec<_> = timing.cumulative().collect();
         assert_eq!(buckets[0], (0.000_032, 2));

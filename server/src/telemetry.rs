@@ -28,9 +28,7 @@ enum Format {
 pub fn start() -> Result<(), Error> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let filter = filter(variable("ZAB_LOG"))?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // A second start in one process (tests) keeps the first one.
     let _ = match format(variable("ZAB_LOG_FORMAT"))? {
         Format::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),
@@ -42,11 +40,7 @@ pub fn start() -> Result<(), Error> {
 fn filter(level: Option<String>) -> Result<EnvFilter, Error> {
     let level = level.unwrap_or_else(|| "info".to_owned());
     let expected = "a level (error, warn, info, debug, trace) or a filter";
-    EnvFilter::try_new(&level).map_err(|_| Error {
-        variable: "ZAB_LOG",
-        expected,
-        found: level,
-    })
+    EnvFilter::try_new(&level).map_err(|_| Error { variable: "ZAB_LOG", expected, found: level })
 }
 
 fn format(name: Option<String>) -> Result<Format, Error> {
@@ -74,11 +68,6 @@ mod tests {
             "environment variable ZAB_LOG_FORMAT: expected text or json, found \"xml\""
         );
         assert!(filter(Some("info,zab_server=debug".to_owned())).is_ok());
-        assert!(
-            filter(Some("zab=loud".to_owned()))
-                .unwrap_err()
-                .to_string()
-                .contains("zab=loud")
-        );
+        assert!(filter(Some("zab=loud".to_owned())).unwrap_err().to_string().contains("zab=loud"));
     }
 }

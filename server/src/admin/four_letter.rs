@@ -83,10 +83,8 @@ fn clients(status: &ServerStatus) -> String {
     let mut text = "Clients:\n".to_owned();
     for client in &status.clients {
         let (queued, received, sent) = (client.queued, client.received, client.sent);
-        text += &format!(
-            " /{}[1](queued={queued},recved={received},sent={sent})\n",
-            client.address
-        );
+        text +=
+            &format!(" /{}[1](queued={queued},recved={received},sent={sent})\n", client.address);
     }
     text + "\n"
 }
@@ -139,11 +137,7 @@ fn directory_bytes(directory: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return 0;
     };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|it| it.len())
-        .sum()
+    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|it| it.len()).sum()
 }
 
 fn envi() -> String {
@@ -192,10 +186,7 @@ fn mntr(status: &ServerStatus) -> String {
     for (key, value) in counts(status) {
         line(key, &value);
     }
-    line(
-        "avg_latency",
-        &format!("{:?}", status.traffic.latency.average_ms()),
-    );
+    line("avg_latency", &format!("{:?}", status.traffic.latency.average_ms()));
     if let Some(open) = process.open_files {
         line("open_file_descriptor_count", &open);
     }
@@ -203,14 +194,8 @@ fn mntr(status: &ServerStatus) -> String {
         line("max_file_descriptor_count", &max);
     }
     let storage = &status.storage;
-    for (name, timing) in [
-        ("fsynctime", &storage.fsync),
-        ("snapshottime", &storage.snapshot),
-    ] {
-        line(
-            &format!("avg_{name}"),
-            &format!("{:?}", timing.average_ms()),
-        );
+    for (name, timing) in [("fsynctime", &storage.fsync), ("snapshottime", &storage.snapshot)] {
+        line(&format!("avg_{name}"), &format!("{:?}", timing.average_ms()));
         line(&format!("min_{name}"), &timing.min_ms());
         line(&format!("max_{name}"), &timing.max_ms());
         line(&format!("cnt_{name}"), &timing.count());
@@ -224,10 +209,7 @@ pub(crate) fn counts(status: &ServerStatus) -> Vec<(&'static str, u64)> {
     let (tree, traffic) = (&status.tree, &status.traffic);
     let transactions = &status.transactions;
     let mut counts = vec![
-        (
-            "uptime",
-            u64::try_from(status.uptime.as_millis()).unwrap_or(u64::MAX),
-        ),
+        ("uptime", u64::try_from(status.uptime.as_millis()).unwrap_or(u64::MAX)),
         ("znode_count", tree.znodes),
         ("watch_count", tree.watches),
         ("ephemerals_count", tree.ephemerals),
@@ -255,9 +237,7 @@ pub(crate) fn counts(status: &ServerStatus) -> Vec<(&'static str, u64)> {
     if status.role == Role::Leader {
         let synced = |membership| {
             let learners = status.learners.iter();
-            learners
-                .filter(|it| it.synced && it.membership == membership)
-                .count() as u64
+            learners.filter(|it| it.synced && it.membership == membership).count() as u64
         };
         let unsynced = status.learners.iter().filter(|it| !it.synced).count() as u64;
         counts.push(("learners", status.learners.len() as u64));
@@ -343,10 +323,8 @@ mod tests {
     #[test]
     fn mntr_has_a_key_and_a_value_on_each_line() {
         let text = answer("mntr", &config("mntr"), &leader());
-        let pairs: BTreeMap<&str, &str> = text
-            .lines()
-            .map(|line| line.split_once('\t').expect(line))
-            .collect();
+        let pairs: BTreeMap<&str, &str> =
+            text.lines().map(|line| line.split_once('\t').expect(line)).collect();
         assert_eq!(pairs.len(), text.lines().count());
         for (key, value) in [
             ("zk_server_state", "leader"),

@@ -41,10 +41,7 @@ pub fn server_id(
         }
         (None, Some((id, _))) => {
             write_id(&file, id).map_err(|error| {
-                Error::new(
-                    Place::File(file.clone()),
-                    format!("cannot be written: {error}"),
-                )
+                Error::new(Place::File(file.clone()), format!("cannot be written: {error}"))
             })?;
             Ok(id)
         }
@@ -102,11 +99,7 @@ fn id_of_host(config: &Config, name: &str) -> Option<ServerId> {
 }
 
 fn parse_id(text: &str) -> Option<ServerId> {
-    text.trim()
-        .parse()
-        .ok()
-        .filter(|id| (1..=255).contains(id))
-        .map(ServerId)
+    text.trim().parse().ok().filter(|id| (1..=255).contains(id)).map(ServerId)
 }
 
 fn read_id(file: &Path) -> Result<Option<ServerId>, Error> {
@@ -119,10 +112,9 @@ fn read_id(file: &Path) -> Result<Option<ServerId>, Error> {
             }
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::new(
-            Place::File(file.to_owned()),
-            format!("cannot be read: {error}"),
-        )),
+        Err(error) => {
+            Err(Error::new(Place::File(file.to_owned()), format!("cannot be read: {error}")))
+        }
     }
 }
 

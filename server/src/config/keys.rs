@@ -66,91 +66,23 @@ const WITHOUT_EFFECT: &[&str] = &[
 /// Settings that a server must not seem to honour: keys (or their beginnings, ending in a dot), the values that ask
 /// for nothing, and what to do instead.
 const REFUSED: &[(&str, &[&str], &str)] = &[
-    (
-        "group.",
-        &[],
-        "hierarchical quorums are not supported; remove the group and weight lines",
-    ),
-    (
-        "weight.",
-        &[],
-        "hierarchical quorums are not supported; remove the group and weight lines",
-    ),
-    (
-        "oraclePath",
-        &[],
-        "the quorum oracle is not supported; remove the line",
-    ),
-    (
-        "electionAlg",
-        &["3"],
-        "only election algorithm 3 (fast leader election) exists",
-    ),
-    (
-        "secureClientPort",
-        &[],
-        "TLS is not supported; remove the line",
-    ),
-    (
-        "secureClientPortAddress",
-        &[],
-        "TLS is not supported; remove the line",
-    ),
-    (
-        "client.portUnification",
-        &["false"],
-        "TLS is not supported; remove the line",
-    ),
-    (
-        "sslQuorum",
-        &["false"],
-        "TLS is not supported; remove the line",
-    ),
-    (
-        "portUnification",
-        &["false"],
-        "TLS is not supported; remove the line",
-    ),
-    (
-        "multiAddress.enabled",
-        &["false"],
-        "several addresses per server are not supported",
-    ),
-    (
-        "quorum.auth.enableSasl",
-        &["false"],
-        "SASL between servers is not supported",
-    ),
-    (
-        "quorum.auth.serverRequireSasl",
-        &["false"],
-        "SASL between servers is not supported",
-    ),
-    (
-        "quorum.auth.learnerRequireSasl",
-        &["false"],
-        "SASL between servers is not supported",
-    ),
-    (
-        "sessionRequireClientSASLAuth",
-        &["false"],
-        "SASL is not supported",
-    ),
-    (
-        "enforce.auth.enabled",
-        &["false"],
-        "enforced authentication is not supported",
-    ),
-    (
-        "skipACL",
-        &["no", "false"],
-        "ACLs are always checked; remove the line",
-    ),
-    (
-        "DigestAuthenticationProvider.digestAlg",
-        &["SHA1"],
-        "only SHA1 digests are supported",
-    ),
+    ("group.", &[], "hierarchical quorums are not supported; remove the group and weight lines"),
+    ("weight.", &[], "hierarchical quorums are not supported; remove the group and weight lines"),
+    ("oraclePath", &[], "the quorum oracle is not supported; remove the line"),
+    ("electionAlg", &["3"], "only election algorithm 3 (fast leader election) exists"),
+    ("secureClientPort", &[], "TLS is not supported; remove the line"),
+    ("secureClientPortAddress", &[], "TLS is not supported; remove the line"),
+    ("client.portUnification", &["false"], "TLS is not supported; remove the line"),
+    ("sslQuorum", &["false"], "TLS is not supported; remove the line"),
+    ("portUnification", &["false"], "TLS is not supported; remove the line"),
+    ("multiAddress.enabled", &["false"], "several addresses per server are not supported"),
+    ("quorum.auth.enableSasl", &["false"], "SASL between servers is not supported"),
+    ("quorum.auth.serverRequireSasl", &["false"], "SASL between servers is not supported"),
+    ("quorum.auth.learnerRequireSasl", &["false"], "SASL between servers is not supported"),
+    ("sessionRequireClientSASLAuth", &["false"], "SASL is not supported"),
+    ("enforce.auth.enabled", &["false"], "enforced authentication is not supported"),
+    ("skipACL", &["no", "false"], "ACLs are always checked; remove the line"),
+    ("DigestAuthenticationProvider.digestAlg", &["SHA1"], "only SHA1 digests are supported"),
 ];
 
 /// Environment variables that belong to us but are not settings of `zoo.cfg`.
@@ -177,20 +109,14 @@ pub(crate) fn check(settings: &Settings) -> Result<Vec<String>, Error> {
             .iter()
             .find(|(name, _, _)| *name == key || (name.ends_with('.') && key.starts_with(name)));
         if let Some((_, harmless, why)) = refused {
-            if !harmless
-                .iter()
-                .any(|value| value.eq_ignore_ascii_case(&setting.value))
-            {
+            if !harmless.iter().any(|value| value.eq_ignore_ascii_case(&setting.value)) {
                 return Err(Error::new(setting.place.clone(), format!("{key}: {why}")));
             }
         } else if !USED.contains(&key)
             && !WITHOUT_EFFECT.contains(&key)
             && server_number(key).is_none()
         {
-            warnings.push(format!(
-                "{}: {key} is not known here and is ignored",
-                setting.place
-            ));
+            warnings.push(format!("{}: {key} is not known here and is ignored", setting.place));
         }
     }
     Ok(warnings)
@@ -209,15 +135,8 @@ pub(crate) fn key_of_variable(name: &str) -> Option<String> {
             || name.strip_prefix("ZOOKEEPER_") == Some(&variable)
             || Some(name) == variable.strip_prefix("ZAB_")
     };
-    let refused = REFUSED
-        .iter()
-        .map(|(key, _, _)| key)
-        .filter(|key| !key.ends_with('.'));
-    USED.iter()
-        .chain(WITHOUT_EFFECT)
-        .chain(refused)
-        .find(names)
-        .map(|key| (*key).to_owned())
+    let refused = REFUSED.iter().map(|(key, _, _)| key).filter(|key| !key.ends_with('.'));
+    USED.iter().chain(WITHOUT_EFFECT).chain(refused).find(names).map(|key| (*key).to_owned())
 }
 
 /// `dataLogDir` as `DATA_LOG_DIR`: an underscore where a capital follows a small letter or a digit, and for a dot.
@@ -256,10 +175,7 @@ mod tests {
         for key in USED {
             assert_eq!(key_of_variable(&variable_name(key)).as_deref(), Some(*key));
         }
-        assert_eq!(
-            key_of_variable("IO_SHARDS").as_deref(),
-            Some("zab.ioShards")
-        );
+        assert_eq!(key_of_variable("IO_SHARDS").as_deref(), Some("zab.ioShards"));
         assert_eq!(key_of_variable("SKIP_ACL").as_deref(), Some("skipACL"));
         assert_eq!(key_of_variable("SERVER_NAME"), None);
     }

@@ -24,11 +24,7 @@ struct Bracketed<'a>(&'a str);
 
 impl fmt::Display for Bracketed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.contains(':') {
-            write!(f, "[{}]", self.0)
-        } else {
-            f.write_str(self.0)
-        }
+        if self.0.contains(':') { write!(f, "[{}]", self.0) } else { f.write_str(self.0) }
     }
 }
 
@@ -85,31 +81,19 @@ impl Member {
         if let Some(more) = fields.next() {
             return Err(format!("{more:?} follows the role"));
         }
-        Ok(Self {
-            host,
-            quorum_port,
-            election_port,
-            membership,
-            client,
-        })
+        Ok(Self { host, quorum_port, election_port, membership, client })
     }
 
     /// Where it accepts learners.
     #[must_use]
     pub fn quorum_address(&self) -> HostPort {
-        HostPort {
-            host: self.host.clone(),
-            port: self.quorum_port,
-        }
+        HostPort { host: self.host.clone(), port: self.quorum_port }
     }
 
     /// Where it accepts election connections.
     #[must_use]
     pub fn election_address(&self) -> HostPort {
-        HostPort {
-            host: self.host.clone(),
-            port: self.election_port,
-        }
+        HostPort { host: self.host.clone(), port: self.election_port }
     }
 }
 
@@ -121,11 +105,7 @@ impl fmt::Display for Member {
             Membership::Observer => "observer",
         };
         let host = Bracketed(&self.host);
-        write!(
-            f,
-            "{host}:{}:{}:{role}",
-            self.quorum_port, self.election_port
-        )?;
+        write!(f, "{host}:{}:{}:{role}", self.quorum_port, self.election_port)?;
         match &self.client {
             Some(client) => write!(f, ";{client}"),
             None => Ok(()),
@@ -154,16 +134,10 @@ fn split_host(text: &str) -> Result<(String, &str), String> {
 fn parse_client(text: &str) -> Result<HostPort, String> {
     match text.rsplit_once(':') {
         // Java: without an address, all of them.
-        None => Ok(HostPort {
-            host: "0.0.0.0".to_owned(),
-            port: parse_port("clientPort", text)?,
-        }),
+        None => Ok(HostPort { host: "0.0.0.0".to_owned(), port: parse_port("clientPort", text)? }),
         Some(_) => {
             let (host, port) = split_host(text)?;
-            Ok(HostPort {
-                host,
-                port: parse_port("clientPort", port)?,
-            })
+            Ok(HostPort { host, port: parse_port("clientPort", port)? })
         }
     }
 }
@@ -184,14 +158,8 @@ mod tests {
         for (line, printed) in [
             ("zk1:2888:3888", "zk1:2888:3888:participant"),
             ("zk1:2888:3888:observer", "zk1:2888:3888:observer"),
-            (
-                "zk1:2888:3888;2181",
-                "zk1:2888:3888:participant;0.0.0.0:2181",
-            ),
-            (
-                "zk1:1:2:PARTICIPANT;10.0.0.1:2181",
-                "zk1:1:2:participant;10.0.0.1:2181",
-            ),
+            ("zk1:2888:3888;2181", "zk1:2888:3888:participant;0.0.0.0:2181"),
+            ("zk1:1:2:PARTICIPANT;10.0.0.1:2181", "zk1:1:2:participant;10.0.0.1:2181"),
             ("[fd00::1]:1:2;[::]:3", "[fd00::1]:1:2:participant;[::]:3"),
         ] {
             assert_eq!(Member::parse(line).unwrap().to_string(), printed);
@@ -209,15 +177,9 @@ mod tests {
             ("zk1:1:2:boss", "the role is \"boss\""),
             ("zk1:1:2:observer:3", "\"3\" follows the role"),
             ("zk1:1:2;70000", "the clientPort is \"70000\""),
-            (
-                "zk1:1:2|zk2:1:2",
-                "several addresses per server are not supported",
-            ),
+            ("zk1:1:2|zk2:1:2", "several addresses per server are not supported"),
             ("[::1:1:2", "a ']' is missing"),
-            (
-                "a:1:2;3;4",
-                "a second ';' (secure client port) is not supported",
-            ),
+            ("a:1:2;3;4", "a second ';' (secure client port) is not supported"),
         ] {
             assert_eq!(Member::parse(line), Err(why.to_owned()), "{line}");
         }

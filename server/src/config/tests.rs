@@ -15,28 +15,16 @@ fn parse(text: &str) -> Result<Config, Error> {
 }
 
 fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
-    variables
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 #[test]
 fn a_bad_file_is_refused_with_place_key_and_what_was_expected() {
     let ensemble = "dataDir=/d\nserver.1=a:1:2\nserver.2=b:1:2\n";
     for (text, sentence) in [
-        (
-            "dataDir=/d\nnonsense",
-            "zoo.cfg:2: expected key=value, found \"nonsense\"",
-        ),
-        (
-            "dataDir=",
-            "zoo.cfg:1: dataDir: expected a value, found none",
-        ),
-        (
-            "clientPort=1",
-            "zoo.cfg: dataDir: missing; expected the directory of snapshots and myid",
-        ),
+        ("dataDir=/d\nnonsense", "zoo.cfg:2: expected key=value, found \"nonsense\""),
+        ("dataDir=", "zoo.cfg:1: dataDir: expected a value, found none"),
+        ("clientPort=1", "zoo.cfg: dataDir: missing; expected the directory of snapshots and myid"),
         (
             "tickTime=fast",
             "zoo.cfg:1: tickTime: expected a whole number from 1 to 86400000 (milliseconds), found \"fast\"",
@@ -76,6 +64,10 @@ fn a_bad_file_is_refused_with_place_key_and_what_was_expected() {
             "zoo.cfg: server.N: missing; expected at least one participant, found only observers",
         ),
         (
+            "dataDir=/d\npeerType=boss",
+            "zoo.cfg:2: peerType: expected participant or observer, found \"boss\"",
+        ),
+        (
             "dataDir=/d\ngroup.1=1:2",
             "zoo.cfg:2: group.1: hierarchical quorums are not supported; remove the group and weight lines",
         ),
@@ -103,24 +95,15 @@ fn an_ensemble_file_means_what_it_means_to_java() {
          server.2=zk2.zone.svc:2888:3888:participant;0.0.0.0:2181\n\
          server.3=zk3.zone.svc:2888:3888:observer;0.0.0.0:2181\nversion=0"
     );
-    assert_eq!(
-        config.warnings,
-        ["2 participants bear no more failures than 1"]
-    );
+    assert_eq!(config.warnings, ["2 participants bear no more failures than 1"]);
     assert_eq!(config.cluster.min_session_timeout_ms, 4000);
     assert_eq!(config.cluster.max_session_timeout_ms, 40_000);
     config.adopt(ServerId(3)).unwrap();
     assert_eq!(config.process.client.to_string(), "0.0.0.0:2181");
-    assert_eq!(
-        config.process.http.as_ref().unwrap().to_string(),
-        "0.0.0.0:7000"
-    );
+    assert_eq!(config.process.http.as_ref().unwrap().to_string(), "0.0.0.0:7000");
     assert_eq!(config.protocol(ServerId(3)).ensemble.voters().len(), 2);
     let stranger = config.adopt(ServerId(9)).unwrap_err().to_string();
-    assert_eq!(
-        stranger,
-        "zoo.cfg: server.9: missing; expected a line for this server (myid 9)"
-    );
+    assert_eq!(stranger, "zoo.cfg: server.9: missing; expected a line for this server (myid 9)");
 }
 
 #[test]
@@ -139,16 +122,10 @@ fn a_lonely_server_line_runs_standalone_unless_told_otherwise() {
 fn a_server_without_a_client_port_is_refused() {
     let mut config = parse("dataDir=/d").unwrap();
     let error = config.adopt(ServerId(0)).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "zoo.cfg: clientPort: missing; expected a port from 1 to 65535"
-    );
+    assert_eq!(error, "zoo.cfg: clientPort: missing; expected a port from 1 to 65535");
     let mut config = parse(&format!("{THREE}clientPort=2182\n")).unwrap();
     let error = config.adopt(ServerId(1)).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "zoo.cfg: clientPort: expected 2181 as server.1 says, found 2182"
-    );
+    assert_eq!(error, "zoo.cfg: clientPort: expected 2181 as server.1 says, found 2182");
 }
 
 #[test]
@@ -156,10 +133,7 @@ fn unknown_keys_are_named_and_known_ones_are_not() {
     let text = "dataDir=/d\nclientPort=2181\nadmin.enableServer=false\nsnapCuont=3\n\
                 zookeeper.jute.maxbuffer=4194304\n4lw.commands.whitelist=ruok, srvr,mntr\nskipACL=no\n";
     let config = parse(text).unwrap();
-    assert_eq!(
-        config.warnings,
-        ["zoo.cfg:4: snapCuont is not known here and is ignored"]
-    );
+    assert_eq!(config.warnings, ["zoo.cfg:4: snapCuont is not known here and is ignored"]);
     assert_eq!(config.process.frame_bytes_max, 4_194_304);
     assert!(config.process.four_letter_words.allow("mntr"));
     assert!(!config.process.four_letter_words.allow("stat"));
@@ -178,11 +152,7 @@ fn shards_leave_one_core_to_the_core() {
 fn a_dynamic_file_brings_members_and_their_version() {
     let directory = tempfile::tempdir().unwrap();
     let dynamic = directory.path().join("zoo.cfg.dynamic.100000002");
-    fs::write(
-        &dynamic,
-        "server.1=a:1:2;3\nserver.2=b:1:2;3\nserver.3=c:1:2;3\n",
-    )
-    .unwrap();
+    fs::write(&dynamic, "server.1=a:1:2;3\nserver.2=b:1:2;3\nserver.3=c:1:2;3\n").unwrap();
     let file = directory.path().join("zoo.cfg");
     let head = "dataDir=/d\ninitLimit=5\nsyncLimit=2\ndynamicConfigFile=";
     fs::write(&file, format!("{head}{}\n", dynamic.display())).unwrap();
@@ -190,13 +160,8 @@ fn a_dynamic_file_brings_members_and_their_version() {
     assert_eq!(config.cluster.members[&ServerId(2)].host, "moved");
     assert!(config.cluster.text().ends_with("\nversion=100000002"));
     fs::write(&file, format!("{head}/no/such/file\n")).unwrap();
-    let error = Config::load(&file, &environment(&[]))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("zoo.cfg:4: dynamicConfigFile: expected a readable file"),
-        "{error}"
-    );
+    let error = Config::load(&file, &environment(&[])).unwrap_err().to_string();
+    assert!(error.contains("zoo.cfg:4: dynamicConfigFile: expected a readable file"), "{error}");
 }
 
 #[test]
@@ -207,43 +172,21 @@ fn the_id_comes_from_the_environment_once_and_from_the_disk_ever_after() {
     let id = |variables: &[(&str, &str)]| {
         identity::server_id(&config, &environment(variables)).map_err(|error| error.to_string())
     };
-    assert!(
-        id(&[])
-            .unwrap_err()
-            .contains("myid: missing; expected a file with the id")
-    );
-    assert!(
-        id(&[("ZAB_MYID", "0")])
-            .unwrap_err()
-            .starts_with("environment variable ZAB_MYID: ")
-    );
-    assert!(
-        id(&[("ZAB_SERVER_NAME", "zk")])
-            .unwrap_err()
-            .contains("first label, found \"zk\"")
-    );
+    assert!(id(&[]).unwrap_err().contains("myid: missing; expected a file with the id"));
+    assert!(id(&[("ZAB_MYID", "0")]).unwrap_err().starts_with("environment variable ZAB_MYID: "));
+    assert!(id(&[("ZAB_SERVER_NAME", "zk")]).unwrap_err().contains("first label, found \"zk\""));
     let contradiction = id(&[("ZAB_SERVER_NAME", "zk2"), ("ZAB_MYID", "1")]).unwrap_err();
     assert!(contradiction.contains("expected 2 as ZAB_SERVER_NAME says, found 1"));
 
     assert_eq!(id(&[("ZAB_SERVER_NAME", "zk2")]), Ok(ServerId(2)));
-    assert_eq!(
-        fs::read_to_string(directory.path().join("fresh/myid")).unwrap(),
-        "2"
-    );
+    assert_eq!(fs::read_to_string(directory.path().join("fresh/myid")).unwrap(), "2");
     assert_eq!(id(&[]), Ok(ServerId(2)));
     assert_eq!(id(&[("ZAB_MYID", "2")]), Ok(ServerId(2)));
     let other = id(&[("ZAB_SERVER_NAME", "zk1")]).unwrap_err();
-    assert!(
-        other.contains("this data directory belongs to another server"),
-        "{other}"
-    );
+    assert!(other.contains("this data directory belongs to another server"), "{other}");
 
     fs::write(directory.path().join("fresh/myid"), "two\n").unwrap();
-    assert!(
-        id(&[])
-            .unwrap_err()
-            .contains("myid:1: expected a server id from 1 to 255")
-    );
+    assert!(id(&[]).unwrap_err().contains("myid:1: expected a server id from 1 to 255"));
 }
 
 #[test]

@@ -25,10 +25,7 @@ impl Error {
     pub const EXIT_CODE: i32 = 2;
 
     pub(crate) fn new(place: Place, problem: impl Into<String>) -> Self {
-        Self {
-            place,
-            problem: problem.into(),
-        }
+        Self { place, problem: problem.into() }
     }
 }
 
@@ -84,11 +81,8 @@ impl Settings {
     /// # Errors
     /// A line that has no key, or no value.
     pub fn parse(file: &Path, text: &str) -> Result<Self, Error> {
-        let mut settings = Self {
-            file: file.to_owned(),
-            by_key: BTreeMap::new(),
-            warnings: Vec::new(),
-        };
+        let mut settings =
+            Self { file: file.to_owned(), by_key: BTreeMap::new(), warnings: Vec::new() };
         settings.add_file(file, text)?;
         Ok(settings)
     }
@@ -105,19 +99,12 @@ impl Settings {
                 return Err(Error::new(place, problem));
             };
             if value.is_empty() {
-                return Err(Error::new(
-                    place,
-                    format!("{key}: expected a value, found none"),
-                ));
+                return Err(Error::new(place, format!("{key}: expected a value, found none")));
             }
             let key = key.strip_prefix("zookeeper.").unwrap_or(key).to_owned();
-            let setting = Setting {
-                value: value.to_owned(),
-                place,
-            };
+            let setting = Setting { value: value.to_owned(), place };
             if let Some(older) = self.by_key.insert(key.clone(), setting) {
-                self.warnings
-                    .push(format!("{}: {key} is given again later", older.place));
+                self.warnings.push(format!("{}: {key} is given again later", older.place));
             }
         }
         Ok(())
@@ -138,8 +125,7 @@ impl Settings {
             }
             let Some(key) = keys::key_of_variable(rest) else {
                 if !is_service_link(rest, value) {
-                    self.warnings
-                        .push(format!("environment variable {name}: no such setting"));
+                    self.warnings.push(format!("environment variable {name}: no such setting"));
                 }
                 continue;
             };
@@ -147,8 +133,7 @@ impl Settings {
             // read as `clientPort`.
             if value.starts_with("tcp://") || value.starts_with("udp://") {
                 let why = "looks like a Kubernetes service link and is ignored";
-                self.warnings
-                    .push(format!("environment variable {name}: {why}"));
+                self.warnings.push(format!("environment variable {name}: {why}"));
                 continue;
             }
             if let Some(other) = given.insert(key.clone(), name) {
@@ -156,13 +141,7 @@ impl Settings {
                 return Err(Error::new(Place::Variable(name.clone()), problem));
             }
             let place = Place::Variable(name.clone());
-            self.by_key.insert(
-                key,
-                Setting {
-                    value: value.trim().to_owned(),
-                    place,
-                },
-            );
+            self.by_key.insert(key, Setting { value: value.trim().to_owned(), place });
         }
         Ok(())
     }
@@ -180,9 +159,7 @@ impl Settings {
 
     /// All settings, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
-        self.by_key
-            .iter()
-            .map(|(key, setting)| (key.as_str(), setting))
+        self.by_key.iter().map(|(key, setting)| (key.as_str(), setting))
     }
 
     /// The setting `key`, if given.
@@ -274,10 +251,7 @@ mod tests {
         let text = "# comment\n! another\n\n tickTime = 2000 \ninitLimit 10\nserver.1=a:1:2;3\n\
                     long=a,\\\n   b\npath=C:\\\\zk\nzookeeper.snapCount:7\n";
         let settings = Settings::parse(Path::new("zoo.cfg"), text).unwrap();
-        let all: Vec<_> = settings
-            .iter()
-            .map(|(key, it)| (key, it.value.as_str()))
-            .collect();
+        let all: Vec<_> = settings.iter().map(|(key, it)| (key, it.value.as_str())).collect();
         let expected = [
             ("initLimit", "10"),
             ("long", "a,b"),
