@@ -1,11 +1,11 @@
-//! The few file operations all durability rests on, as a trait: production runs on [`OsDisk`](crate::OsDisk), tests
-//! and the simulator on disks that forget whatever was not synced.
+//! The few file operations all durability rests on, as a trait: production runs on
+//! [`OsDisk`](crate::OsDisk), tests and the simulator on disks that forget whatever was not synced.
 //!
 //! What an implementation promises, and all that the crate relies on:
-//! - Written bytes survive a crash only if a `sync` of that file returned after the write. Unsynced writes may
-//!   survive in any part: sectors may be missing, in any order.
-//! - A created, renamed or removed name survives only if a `sync_dir` of its directory returned afterwards. Unsynced
-//!   changes of names may survive independently of each other.
+//! - Written bytes survive a crash only if a `sync` of that file returned after the write. Unsynced
+//!   writes may survive in any part: sectors may be missing, in any order.
+//! - A created, renamed or removed name survives only if a `sync_dir` of its directory returned
+//!   afterwards. Unsynced changes of names may survive independently of each other.
 //! - A rename replaces its target atomically.
 
 use std::fmt;
@@ -25,7 +25,8 @@ pub enum Dir {
 
 /// A disk with the directories of one server. Names are plain file names inside a [`Dir`].
 ///
-/// Shared between the owner of the [`Store`](crate::Store) and the threads that write snapshots and prepare segments.
+/// Shared between the owner of the [`Store`](crate::Store) and the threads that write snapshots and
+/// prepare segments.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// The path of a name, for messages.
     fn path(&self, dir: Dir, name: &str) -> PathBuf;

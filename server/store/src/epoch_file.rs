@@ -1,4 +1,5 @@
-//! The two epoch files, `acceptedEpoch` and `currentEpoch`: decimal text, as Apache ZooKeeper writes them.
+//! The two epoch files, `acceptedEpoch` and `currentEpoch`: decimal text, as Apache ZooKeeper
+//! writes them.
 
 use zab::{Epoch, Epochs};
 
@@ -9,8 +10,8 @@ use crate::files::Files;
 const ACCEPTED: &str = "acceptedEpoch";
 const CURRENT: &str = "currentEpoch";
 
-/// Reads both. A missing one stands for `default`, the epoch of the last zxid, as in Apache ZooKeeper: a standalone
-/// server never writes them.
+/// Reads both. A missing one stands for `default`, the epoch of the last zxid, as in Apache
+/// ZooKeeper: a standalone server never writes them.
 pub(crate) fn read(files: &Files, default: Epoch) -> Result<Epochs> {
     let accepted = read_one(files, ACCEPTED)?;
     let current = read_one(files, CURRENT)?;

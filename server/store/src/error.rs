@@ -1,4 +1,5 @@
-//! What can go wrong between memory and disk: the machine failed us, or the files do not make sense.
+//! What can go wrong between memory and disk: the machine failed us, or the files do not make
+//! sense.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,8 +10,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Why the store cannot go on. All of these are for a person to read; none is worth a retry.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused an operation. After a failed write or sync nobody knows what is on the disk
-    /// (the kernel drops the dirty pages), so the store refuses all further work and the process must end.
+    /// The operating system refused an operation. After a failed write or sync nobody knows what is
+    /// on the disk (the kernel drops the dirty pages), so the store refuses all further work and
+    /// the process must end.
     #[error("cannot {op} {}: {source}", path.display())]
     Io {
         /// What was attempted, as a verb.
@@ -30,7 +32,8 @@ pub enum Error {
         /// What was found and what was expected, as a sentence without a final stop.
         what: String,
     },
-    /// The files are sound one by one but not together, or not of a kind this version reads. Nothing was changed.
+    /// The files are sound one by one but not together, or not of a kind this version reads.
+    /// Nothing was changed.
     #[error("{}: {what}", path.display())]
     Refused {
         /// The file or directory that shows it.

@@ -9,8 +9,9 @@
 //! dataLogDir/version-2/prepared-log      zeros that become the next log file
 //! ```
 //!
-//! One thread owns a [`Store`]; [`Maintenance`] and [`SnapshotWriter`] work beside it on other threads. Every byte goes
-//! through the trait [`Disk`], so a simulated disk can lose whatever was not synced.
+//! One thread owns a [`Store`]; [`Maintenance`] and [`SnapshotWriter`] work beside it on other
+//! threads. Every byte goes through the trait [`Disk`], so a simulated disk can lose whatever was
+//! not synced.
 //!
 //! What is durable when:
 //!
@@ -23,10 +24,11 @@
 //! | `install_snapshot` | log after it cut, then the snapshot, then everything older removed |
 //! | `SnapshotWriter::write` | the snapshot, unless history was cut meanwhile |
 //!
-//! A crash between any two steps leaves a prefix of what was appended, at least all that was reported durable, and
-//! epochs that vouch for no more than that. The one flaw a crash can leave, a torn tail of the newest log file, is cut at
-//! the next start. Everything else is damage and refused with file and offset: dropping transactions that may have been
-//! acknowledged is for a person to decide.
+//! A crash between any two steps leaves a prefix of what was appended, at least all that was
+//! reported durable, and epochs that vouch for no more than that. The one flaw a crash can leave, a
+//! torn tail of the newest log file, is cut at the next start. Everything else is damage and
+//! refused with file and offset: dropping transactions that may have been acknowledged is for a
+//! person to decide.
 
 mod error;
 
@@ -46,6 +48,8 @@ mod snapshot_file;
 
 mod recovery;
 mod retention;
+
+mod cut;
 
 mod maintenance;
 

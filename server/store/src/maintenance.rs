@@ -1,8 +1,9 @@
-//! Work beside the log, for other threads: writing snapshots, preparing log files, deleting old ones.
+//! Work beside the log, for other threads: writing snapshots, preparing log files, deleting old
+//! ones.
 //!
-//! All of it meets the owner of the store only at the gate: whoever changes which snapshots count holds it. A snapshot
-//! that was begun before the history was cut must not appear afterwards; it would bring back what was cut
-//! (ZOOKEEPER-4837).
+//! All of it meets the owner of the store only at the gate: whoever changes which snapshots count
+//! holds it. A snapshot that was begun before the history was cut must not appear afterwards; it
+//! would bring back what was cut (ZOOKEEPER-4837).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -51,11 +52,12 @@ impl SnapshotWriter {
         Zxid(self.tree.last_zxid())
     }
 
-    /// Writes it durably. `throttle` is called with the number of bytes written since the last call, about every
-    /// mebibyte, and may sleep.
+    /// Writes it durably. `throttle` is called with the number of bytes written since the last
+    /// call, about every mebibyte, and may sleep.
     ///
     /// # Errors
-    /// When it cannot be written. Older snapshots and the log are untouched.
+    /// When it cannot be written. Older snapshots and the log are untouched; the next start removes
+    /// what was written.
     pub fn write(self, throttle: &mut dyn FnMut(usize)) -> Result<Written> {
         let zxid = self.zxid();
         let temporary = snapshot_file::write_temporary(&self.files, zxid, &self.tree, throttle)?;
@@ -87,8 +89,9 @@ pub struct Maintenance {
 }
 
 impl Maintenance {
-    /// Makes the next log file ready: full of zeros, synced. To be called at start and whenever the log has rolled
-    /// (`Store::rolls`); does nothing when one is ready. Without it the log still works, with slower syncs.
+    /// Makes the next log file ready: full of zeros, synced. To be called at start and whenever the
+    /// log has rolled (`Store::rolls`); does nothing when one is ready. Without it the log still
+    /// works, with slower syncs.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -96,8 +99,8 @@ impl Maintenance {
         txn_log::prepare(&self.files, self.segment_bytes)
     }
 
-    /// Deletes what recovery no longer needs: all but the newest `keep` snapshots (at least 3), and the log files
-    /// before the oldest of those.
+    /// Deletes what recovery no longer needs: all but the newest `keep` snapshots (at least 3), and
+    /// the log files before the oldest of those.
     ///
     /// # Errors
     /// When something cannot be read or deleted.

@@ -25,7 +25,8 @@ pub struct OsDisk {
 }
 
 impl OsDisk {
-    /// Creates what is missing of `data_dir/version-2` and `log_dir/version-2`, durably, and locks both.
+    /// Creates what is missing of `data_dir/version-2` and `log_dir/version-2`, durably, and locks
+    /// both.
     ///
     /// # Errors
     /// When a directory cannot be made, or another process holds it.

@@ -11,8 +11,8 @@ use crate::segment::{self, HEADER_BYTES, Head, MARK_BYTES, Origin, RECORD_HEAD_B
 /// Bytes read at once; large enough that the system call costs nothing beside the checksum.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Batches are at most this long, except one that is a single longer record; such a batch starts a file. So damage
-/// that reaches further than this was not caused by a crash during one write.
+/// Batches are at most this long, except one that is a single longer record; such a batch starts a
+/// file. So damage that reaches further than this was not caused by a crash during one write.
 pub(crate) const BATCH_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// The unit a disk loses or keeps. A lost one reads as zeros where the file was prepared.
@@ -120,7 +120,8 @@ impl Reader {
         }
     }
 
-    /// Judges what stands behind the last good record. To be asked after `next` has returned `None`.
+    /// Judges what stands behind the last good record. To be asked after `next` has returned
+    /// `None`.
     pub(crate) fn tail(&mut self) -> Result<Tail> {
         let data_end = self.data_end()?;
         match self.origin.clone() {

@@ -1,8 +1,8 @@
 //! What is on the disk, made into a history: the newest good snapshot and the log after it.
 //!
-//! Nothing is changed here. A crash can leave exactly one flaw, a torn tail of the newest log file, and only that is
-//! reported as something to cut; anything else is refused, because going on would drop transactions that may have
-//! been acknowledged.
+//! Nothing is changed here. A crash can leave exactly one flaw, a torn tail of the newest log file,
+//! and only that is reported as something to cut; anything else is refused, because going on would
+//! drop transactions that may have been acknowledged.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -31,8 +31,9 @@ pub struct Report {
     pub snapshots_skipped: Vec<(PathBuf, String)>,
     /// Transactions applied on top of the snapshot.
     pub transactions_replayed: u64,
-    /// The tree is not the one whose digest the leader logged with the last transaction: this server and that
-    /// leader have diverged, or one of them computes digests wrongly. Reported, not refused, as in Apache ZooKeeper.
+    /// The tree is not the one whose digest the leader logged with the last transaction: this
+    /// server and that leader have diverged, or one of them computes digests wrongly. Reported, not
+    /// refused, as in Apache ZooKeeper.
     pub digest_differs: bool,
     /// The torn tail that was cut, if there was one.
     pub cut: Option<Cut>,
@@ -127,7 +128,8 @@ pub(crate) fn recover(
         return Err(Error::Refused {
             path: files.path(Dir::Data, &snapshot_file::name(newest_seen)),
             what: format!(
-                "this snapshot is damaged, and the log after the older snapshot of {base} ends with {}; \
+                "this snapshot is damaged, and the log after the older one of {base} ends with \
+                 {}; \
                  the transactions between are lost",
                 history.last
             ),
@@ -149,8 +151,8 @@ fn newest_snapshot(files: &Files, hash_seed: u64) -> Result<Option<NewestSnapsho
         if snapshot.form == Form::Compressed {
             return Err(Error::Refused {
                 path,
-                what: "compressed snapshots are not supported yet; let Apache ZooKeeper take one with \
-                       zookeeper.snapshot.compression.method unset"
+                what: "compressed snapshots are not supported yet; let Apache ZooKeeper take one \
+                       without zookeeper.snapshot.compression.method"
                     .into(),
             });
         }
@@ -179,7 +181,8 @@ struct Replay<'a> {
     digest: Option<TxnDigest>,
     /// What watches would have been told; of no use here.
     changes: Vec<Change>,
-    /// A torn tail, its file and the last good zxid before it; no record may follow, with one exception.
+    /// A torn tail, its file and the last good zxid before it; no record may follow, with one
+    /// exception.
     torn: Option<(Cut, String, Zxid)>,
 }
 
@@ -226,7 +229,8 @@ impl Replay<'_> {
         let Some((cut, _, last)) = self.torn.take() else {
             return Ok(());
         };
-        // Apache ZooKeeper never cuts a torn tail. It takes a snapshot when it starts, and goes on in a new file.
+        // Apache ZooKeeper never cuts a torn tail. It takes a snapshot when it starts, and goes on
+        // in a new file.
         if last <= self.base {
             return Ok(());
         }
@@ -234,7 +238,7 @@ impl Replay<'_> {
             path: cut.path,
             offset: cut.offset,
             what: format!(
-                "{}, and the log goes on in {}; only the newest file can have been cut short by a crash",
+                "{}, and the log goes on in {}; a crash can only cut the newest file short",
                 cut.what,
                 reader.name()
             ),
@@ -295,7 +299,8 @@ impl Replay<'_> {
     }
 }
 
-/// Adds older transactions while they fit. Best effort: these files are only read to spare learners a snapshot.
+/// Adds older transactions while they fit. Best effort: these files are only read to spare learners
+/// a snapshot.
 fn extend_recent(files: &Files, older: &[Zxid], base: Zxid, recent: &mut Recent) -> Result<()> {
     for first in older.iter().rev() {
         if recent.room() == 0 {
@@ -306,7 +311,8 @@ fn extend_recent(files: &Files, older: &[Zxid], base: Zxid, recent: &mut Recent)
         while let Some(record) = reader.next()? {
             earlier.push(record.zxid, record.payload);
         }
-        // Across the snapshot only its own transaction proves that the log before it tells the same history.
+        // Across the snapshot only its own transaction proves that the log before it tells the same
+        // history.
         let at_snapshot = recent.first().is_none_or(|oldest| oldest > base);
         if at_snapshot && earlier.last() != Some(base) {
             return Ok(());
@@ -343,8 +349,9 @@ impl Recent {
         self.entries.back().map(|(zxid, _)| *zxid)
     }
 
-    /// Everything held must lead up to `last`; otherwise it belongs to another history and is forgotten. That a zxid
-    /// is smaller proves nothing: a snapshot from a leader may have replaced the history this log tells.
+    /// Everything held must lead up to `last`; otherwise it belongs to another history and is
+    /// forgotten. That a zxid is smaller proves nothing: a snapshot from a leader may have replaced
+    /// the history this log tells.
     fn join(&mut self, last: Zxid) {
         if self.entries.back().is_some_and(|(zxid, _)| *zxid != last) {
             self.entries.clear();

@@ -2,7 +2,8 @@
 
 use zab::Zxid;
 
-/// Fewer snapshots than this are never kept: one may turn out bad, and a truncation may need an older one.
+/// Fewer snapshots than this are never kept: one may turn out bad, and a truncation may need an
+/// older one.
 pub const SNAPSHOTS_MIN: usize = 3;
 
 /// What may be deleted.
@@ -12,15 +13,16 @@ pub(crate) struct Doomed {
     pub(crate) logs: Vec<Zxid>,
 }
 
-/// Chooses: the newest `keep` whole snapshots stay (at least [`SNAPSHOTS_MIN`]), and every log file that may hold a
-/// transaction after the oldest of them. `whole` and `logs` ascend; a damaged snapshot is in `snapshots` only, and goes
-/// when it is older than all that are kept.
+/// Chooses: the newest `keep` whole snapshots stay (at least [`SNAPSHOTS_MIN`]), and every log file
+/// that may hold a transaction after the oldest of them. `whole` and `logs` ascend; a damaged
+/// snapshot is in `snapshots` only, and goes when it is older than all that are kept.
 pub(crate) fn choose(snapshots: &[Zxid], whole: &[Zxid], logs: &[Zxid], keep: usize) -> Doomed {
     let keep = keep.max(SNAPSHOTS_MIN);
     let Some(oldest_kept) = whole.len().checked_sub(keep).map(|index| whole[index]) else {
         return Doomed::default();
     };
-    // The last file that begins at or before the next transaction may hold it; all before that one are covered.
+    // The last file that begins at or before the next transaction may hold it; all before that one
+    // are covered.
     let needed_from = logs.iter().rposition(|first| *first <= oldest_kept.next()).unwrap_or(0);
     Doomed {
         snapshots: snapshots.iter().copied().filter(|zxid| *zxid < oldest_kept).collect(),

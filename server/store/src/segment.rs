@@ -7,10 +7,11 @@
 //! 0 0 0 …                                                      prepared space
 //! ```
 //!
-//! This is Apache ZooKeeper's format: it takes a length of 0 for the end of the file and never looks at the eight
-//! bytes before it, where a checksum would be. We keep a *mark* there: how much of this file was durable when the mark
-//! was written. It tells a torn tail (what a crash does to the last, unsynced write) from damage to something that
-//! was durable and may have been acknowledged. The first may be cut, the second must not.
+//! This is Apache ZooKeeper's format: it takes a length of 0 for the end of the file and never
+//! looks at the eight bytes before it, where a checksum would be. We keep a *mark* there: how much
+//! of this file was durable when the mark was written. It tells a torn tail (what a crash does to
+//! the last, unsynced write) from damage to something that was durable and may have been
+//! acknowledged. The first may be cut, the second must not.
 
 use zab::Zxid;
 
@@ -31,7 +32,8 @@ const TRAILER: u8 = 0x42;
 
 const MAGIC: [u8; 4] = *b"ZKLG";
 const VERSION: i32 = 2;
-/// Apache ZooKeeper writes 0 and ignores it when reading. It says whether end marks can be expected in the file.
+/// Apache ZooKeeper writes 0 and ignores it when reading. It says whether end marks can be expected
+/// in the file.
 const DBID_WITH_MARKS: i64 = 0x7a61_6200_0000_0001;
 
 /// The name of the file whose first record is `first`.
@@ -88,7 +90,8 @@ pub(crate) fn record_bytes(payload: usize) -> u64 {
 /// Adds a record.
 ///
 /// # Panics
-/// When the payload is too short to be a transaction, or has no 31-bit length: the caller never makes such.
+/// When the payload is too short to be a transaction, or has no 31-bit length: the caller never
+/// makes such.
 pub(crate) fn push_record(out: &mut Vec<u8>, payload: &[u8]) {
     assert!(payload.len() >= PAYLOAD_BYTES_MIN, "a payload begins with a transaction header");
     let length = i32::try_from(payload.len()).expect("a payload is shorter than 2 GiB");
@@ -144,7 +147,8 @@ pub(crate) fn zxid(payload: &[u8]) -> Zxid {
     Zxid(i64::from_be_bytes(array(&payload[12..20])))
 }
 
-/// The end of a file whose records stop at offset `at`, when everything before `durable` is durable.
+/// The end of a file whose records stop at offset `at`, when everything before `durable` is
+/// durable.
 ///
 /// The last byte of a mark is never 0, so it is the last such byte of the file.
 pub(crate) fn end(at: u64, durable: u64) -> [u8; END_BYTES as usize] {
@@ -155,7 +159,8 @@ pub(crate) fn end(at: u64, durable: u64) -> [u8; END_BYTES as usize] {
     end
 }
 
-/// Reads a mark that stands at offset `at`: how much of the file was durable. `None` when it is no mark.
+/// Reads a mark that stands at offset `at`: how much of the file was durable. `None` when it is no
+/// mark.
 pub(crate) fn parse_mark(at: u64, mark: &[u8; MARK_BYTES as usize]) -> Option<u64> {
     let durable = u32::from_be_bytes(array(&mark[..4]));
     (mark[4..] == mark_check(at, durable) && u64::from(durable) <= at).then_some(u64::from(durable))

@@ -10,8 +10,8 @@
 //! i64 adler32(all before)  string "/"                third seal
 //! ```
 //!
-//! Apache ZooKeeper 3.9 writes all of it, older versions stop after the first or second seal. Nothing read from a
-//! snapshot is used before all its seals were found intact.
+//! Apache ZooKeeper 3.9 writes all of it, older versions stop after the first or second seal.
+//! Nothing read from a snapshot is used before all its seals were found intact.
 
 use bytes::BytesMut;
 use simd_adler32::Adler32;
@@ -39,8 +39,8 @@ const SEALS_BYTES_MAX: usize = SEAL_BYTES * 3 + DIGEST_BYTES + LAST_ZXID_BYTES;
 /// Bytes read or written at once.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-/// Synced after every so many bytes, so that the end does not find gigabytes of dirty pages that the syncs of the log
-/// then queue behind.
+/// Synced after every so many bytes, so that the end does not find gigabytes of dirty pages that
+/// the syncs of the log then queue behind.
 const SYNC_BYTES: usize = 4 * 1024 * 1024;
 
 /// The name of the snapshot as of `zxid`.
@@ -226,8 +226,8 @@ pub(crate) fn load(
     Ok(reader.finish(zxid.0).map_err(|error| format!("at offset {}: {}", error.offset, error.what)))
 }
 
-/// Checks the seal at the end of the file, which covers all before it. Reading the file once for this alone is cheap
-/// beside building the tree, and nothing else ever sees a damaged byte.
+/// Checks the seal at the end of the file, which covers all before it. Reading the file once for
+/// this alone is cheap beside building the tree, and nothing else ever sees a damaged byte.
 fn check_last_seal(file: &OpenFile, chunk: &mut [u8]) -> Result<std::result::Result<(), String>> {
     let size = file.size()?;
     let Some(seal_offset) = size.checked_sub(SEAL_BYTES as u64) else {

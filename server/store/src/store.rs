@@ -10,15 +10,16 @@ use crate::disk::{Dir, Disk};
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::maintenance::{Gate, Maintenance, SnapshotWriter};
-use crate::reader::Reader;
-use crate::recovery::{self, History, Repair, Report};
+use crate::recovery::{self, History, Report};
 use crate::txn_log::TxnLog;
-use crate::{epoch_file, segment, snapshot_file};
+use crate::{cut, epoch_file, segment, snapshot_file};
 
-/// Says that an empty data directory is the right one (`zookeeper-server-initialize` of Apache ZooKeeper makes it).
+/// Says that an empty data directory is the right one (`zookeeper-server-initialize` of Apache
+/// ZooKeeper makes it).
 const INITIALIZE: &str = "initialize";
 
-/// Present while a server that lost its data, or never had any, has not yet adopted a leader's history.
+/// Present while a server that lost its data, or never had any, has not yet adopted a leader's
+/// history.
 const UNTRUSTED: &str = "untrusted";
 
 /// What an empty directory means.
@@ -26,7 +27,8 @@ const UNTRUSTED: &str = "untrusted";
 pub enum Empty {
     /// A new server (`zookeeper.db.autocreate`, the default there).
     IsNew,
-    /// Lost data, unless a file `initialize` says otherwise: the server must learn before it may vote.
+    /// Lost data, unless a file `initialize` says otherwise: the server must learn before it may
+    /// vote.
     IsSuspect,
 }
 
@@ -60,7 +62,8 @@ impl Default for Options {
 pub struct Recovered {
     /// The state after the last transaction in the log.
     pub tree: DataTree,
-    /// The epoch files. `current` may be older than the epoch of `last`: history is durable before its epoch is.
+    /// The epoch files. `current` may be older than the epoch of `last`: history is durable before
+    /// its epoch is.
     pub epochs: Epochs,
     /// The last zxid of snapshot and log together.
     pub last: Zxid,
@@ -74,8 +77,8 @@ pub struct Recovered {
 
 /// Log, snapshots and epochs of one server.
 ///
-/// Everything blocks. After the first failure every further call fails: what is on the disk is unknown then, and only
-/// a new start can tell.
+/// Everything blocks. After the first failure every further call fails: what is on the disk is
+/// unknown then, and only a new start can tell.
 #[derive(Debug)]
 pub struct Store {
     files: Files,
@@ -88,11 +91,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// Recovers what is on the disk, cuts a torn tail of the log, and initializes an empty directory.
+    /// Recovers what is on the disk, cuts a torn tail of the log, and initializes an empty
+    /// directory.
     ///
     /// # Errors
-    /// `Corrupt` and `Refused` when the files are not what a crash can leave of a correct history; nothing is changed
-    /// then. `Io` when the disk fails.
+    /// `Corrupt` and `Refused` when the files are not what a crash can leave of a correct history;
+    /// nothing is changed then. `Io` when the disk fails.
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Recovered)> {
         let files = Files::new(disk);
         let found = recovery::recover(&files, options.history_bytes, options.hash_seed)?;
@@ -101,7 +105,7 @@ impl Store {
             None => initialize(&files, &options)?,
         };
         let epochs = epoch_file::read(&files, history.last.epoch())?;
-        repair(&files, &history.repair)?;
+        cut::repair(&files, &history.repair)?;
         remove_leftovers(&files)?;
         let trusted = settle_trust(&files, options.empty, history.last)?;
         let store = Self {
@@ -142,7 +146,8 @@ impl Store {
         self.epochs
     }
 
-    /// How many log files were started; when it grows, `Maintenance::prepare_segment` has something to do.
+    /// How many log files were started; when it grows, `Maintenance::prepare_segment` has something
+    /// to do.
     #[must_use]
     pub fn rolls(&self) -> u64 {
         self.log.rolls()
@@ -154,8 +159,9 @@ impl Store {
     /// Only `Poisoned`.
     ///
     /// # Panics
-    /// When `zxid` does not follow the last one, is not the one inside the payload, or is of an epoch that was not
-    /// accepted: the next start would refuse the log, and one gap in it stops every Apache ZooKeeper server it reaches.
+    /// When `zxid` does not follow the last one, is not the one inside the payload, or is of an
+    /// epoch that was not accepted: the next start would refuse the log, and one gap in it stops
+    /// every Apache ZooKeeper server it reaches.
     pub fn append(&mut self, zxid: Zxid, payload: &Bytes) -> Result<()> {
         assert!(
             zxid.epoch() <= self.epochs.accepted,
@@ -179,8 +185,8 @@ impl Store {
         })
     }
 
-    /// Makes everything appended durable, then the epochs: an epoch never vouches for history that may vanish
-    /// (ZOOKEEPER-4643).
+    /// Makes everything appended durable, then the epochs: an epoch never vouches for history that
+    /// may vanish (ZOOKEEPER-4643).
     ///
     /// # Errors
     /// When the disk fails; fatal.
@@ -201,11 +207,12 @@ impl Store {
         })
     }
 
-    /// Drops every transaction and every snapshot after `after`, durably; `reload` gives the state that is left.
+    /// Drops every transaction and every snapshot after `after`, durably; `reload` gives the state
+    /// that is left.
     ///
     /// # Errors
-    /// `Refused` when `after` is neither in the log nor a snapshot, or no snapshot at or before it is left to start
-    /// from. `Io` when the disk fails.
+    /// `Refused` when `after` is neither in the log nor a snapshot, or no snapshot at or before it
+    /// is left to start from. `Io` when the disk fails.
     pub fn truncate(&mut self, after: Zxid) -> Result<()> {
         self.guard(|store| {
             store.log.sync()?;
@@ -216,14 +223,15 @@ impl Store {
             let mut generation = gate.enter();
             *generation += 1;
             store.check_can_return_to(after)?;
-            // In this order the log that is left always reaches back to the snapshots that are left.
+            // In this order the log that is left always reaches back to the snapshots that are
+            // left.
             for snapshot in snapshot_file::list(&store.files)?.iter().rev() {
                 if snapshot.zxid > after {
                     store.files.remove(Dir::Data, &snapshot.name)?;
                 }
             }
             store.files.sync_dir(Dir::Data)?;
-            cut_log(&store.files, after)?;
+            cut::cut_log(&store.files, after)?;
             store.log.reset(after);
             Ok(())
         })
@@ -251,7 +259,8 @@ impl Store {
         })
     }
 
-    /// Makes a snapshot received from a leader the state as of `zxid`, durably, and starts a new history there.
+    /// Makes a snapshot received from a leader the state as of `zxid`, durably, and starts a new
+    /// history there.
     ///
     /// # Errors
     /// When the disk fails; fatal.
@@ -275,10 +284,11 @@ impl Store {
             *generation += 1;
             store.log.reset(store.log.durable());
             // Nothing that is replayed on top of the new snapshot may survive it.
-            cut_log(&store.files, zxid)?;
+            cut::cut_log(&store.files, zxid)?;
             let temporary = snapshot_file::write_temporary(&store.files, zxid, tree, &mut |_| {})?;
             snapshot_file::publish(&store.files, &temporary, zxid)?;
-            // The old history may hold transactions that the leader's does not. It must not be found again.
+            // The old history may hold transactions that the leader's does not. It must not be
+            // found again.
             for snapshot in snapshot_file::list(&store.files)?.iter().rev() {
                 if snapshot.zxid != zxid || snapshot.name != snapshot_file::name(zxid) {
                     store.files.remove(Dir::Data, &snapshot.name)?;
@@ -294,8 +304,8 @@ impl Store {
         })
     }
 
-    /// Begins a snapshot of the state as of some transaction that was appended: makes the log durable, lets it go on
-    /// in a new file, and returns what writes the snapshot.
+    /// Begins a snapshot of the state as of some transaction that was appended: makes the log
+    /// durable, lets it go on in a new file, and returns what writes the snapshot.
     ///
     /// # Errors
     /// When the disk fails; fatal.
@@ -353,15 +363,17 @@ impl Store {
                 "the history cannot be cut after {after}: no snapshot is that old"
             ));
         }
-        if snapshots.iter().any(|snapshot| snapshot.zxid == after) || log_has(&self.files, after)? {
+        if snapshots.iter().any(|snapshot| snapshot.zxid == after)
+            || cut::log_has(&self.files, after)?
+        {
             return Ok(());
         }
         refuse(format!("the history cannot be cut after {after}: it has no such transaction"))
     }
 }
 
-/// Makes an empty directory a data directory, with a snapshot of the empty tree: from then on, a log without a
-/// snapshot is a loss.
+/// Makes an empty directory a data directory, with a snapshot of the empty tree: from then on, a
+/// log without a snapshot is a loss.
 fn initialize(files: &Files, options: &Options) -> Result<History> {
     let epochs = epoch_file::read(files, Epoch(0))?;
     if epochs != Epochs::default() {
@@ -386,7 +398,8 @@ fn initialize(files: &Files, options: &Options) -> Result<History> {
     Ok(history)
 }
 
-/// Whether the server may vote. Only an operator's word, or a leader's history, makes an empty suspect trusted.
+/// Whether the server may vote. Only an operator's word, or a leader's history, makes an empty
+/// suspect trusted.
 fn settle_trust(files: &Files, empty: Empty, last: Zxid) -> Result<bool> {
     let initialize = files.exists(Dir::Home, INITIALIZE)?;
     let mut trusted = !files.exists(Dir::Data, UNTRUSTED)?;
@@ -402,25 +415,6 @@ fn settle_trust(files: &Files, empty: Empty, last: Zxid) -> Result<bool> {
     Ok(trusted)
 }
 
-/// Cuts what a crash has left at the end of the log, so that no later crash can make it look like damage.
-fn repair(files: &Files, repair: &Repair) -> Result<()> {
-    for name in &repair.empty {
-        files.remove(Dir::Log, name)?;
-    }
-    if !repair.empty.is_empty() {
-        files.sync_dir(Dir::Log)?;
-    }
-    if let Some((name, size)) = &repair.torn {
-        let mut file = files.open(Dir::Log, name)?;
-        file.truncate(*size)?;
-        file.sync()?;
-    }
-    if let Some((name, size)) = &repair.trim {
-        files.open(Dir::Log, name)?.truncate(*size)?;
-    }
-    Ok(())
-}
-
 /// Removes unfinished files. Whether that survives a crash does not matter.
 fn remove_leftovers(files: &Files) -> Result<()> {
     for dir in [Dir::Data, Dir::Log] {
@@ -429,44 +423,6 @@ fn remove_leftovers(files: &Files) -> Result<()> {
                 files.remove(dir, &name)?;
             }
         }
-    }
-    Ok(())
-}
-
-fn log_has(files: &Files, zxid: Zxid) -> Result<bool> {
-    let logs = recovery::logs(files)?;
-    let Some(first) = logs.iter().rev().find(|first| **first <= zxid) else {
-        return Ok(false);
-    };
-    let mut reader = Reader::open(files, &segment::name(*first))?;
-    while let Some(record) = reader.next()? {
-        if record.zxid >= zxid {
-            return Ok(record.zxid == zxid);
-        }
-    }
-    Ok(false)
-}
-
-/// Removes every transaction after `after` from the log, newest first, each step durable before the next: what a
-/// crash leaves is always a prefix.
-fn cut_log(files: &Files, after: Zxid) -> Result<()> {
-    for first in recovery::logs(files)?.into_iter().rev() {
-        let name = segment::name(first);
-        if first > after {
-            files.remove(Dir::Log, &name)?;
-            files.sync_dir(Dir::Log)?;
-            continue;
-        }
-        let mut reader = Reader::open(files, &name)?;
-        while let Some(record) = reader.next()? {
-            if record.zxid > after {
-                let mut file = files.open(Dir::Log, &name)?;
-                file.truncate(record.offset)?;
-                file.sync()?;
-                break;
-            }
-        }
-        return Ok(());
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! The log being written: group commit into prepared files.
 //!
-//! - A file is named after its first record. It was written full of zeros and synced before it got that name, so a
-//!   `sync` into it changes no size and allocates no block: the file system commits nothing but our bytes.
+//! - A file is named after its first record. It was written full of zeros and synced before it got
+//!   that name, so a `sync` into it changes no size and allocates no block: the file system commits
+//!   nothing but our bytes.
 //! - All that was appended since the last `sync` is one write and one `fdatasync`.
 //! - A file found at start is never written to again; the first append starts a new one.
 
@@ -17,25 +18,28 @@ use crate::segment::{self, END_BYTES, HEADER_BYTES};
 /// The file that becomes the next log file. Not `log.…`: Apache ZooKeeper would read it.
 const PREPARED: &str = "prepared-log";
 const PREPARED_TEMPORARY: &str = "prepared-log.tmp";
-/// The same, made by the log itself because nothing was prepared; another name because both may happen at once.
+/// The same, made by the log itself because nothing was prepared; another name because both may
+/// happen at once.
 const HURRIED_TEMPORARY: &str = "prepared-log.hurried.tmp";
 
 /// Size of a file made in a hurry, inside a sync: a few milliseconds' work.
 const HURRIED_BYTES: u64 = 1024 * 1024;
 
-/// Bytes of zeros written between two syncs while a file is prepared, so that the log's own syncs do not queue
-/// behind the whole of it.
+/// Bytes of zeros written between two syncs while a file is prepared, so that the log's own syncs
+/// do not queue behind the whole of it.
 const ZEROS_BYTES: usize = 1024 * 1024;
 
 /// Whether `next` may follow `last` in a log.
 ///
-/// Inside an epoch zxids are contiguous. A new epoch starts at counter 1, whatever epochs were skipped. A standalone
-/// Apache ZooKeeper knows no epochs and just counts: after 0:4294967295 comes 1:0, which is `last + 1` too.
+/// Inside an epoch zxids are contiguous. A new epoch starts at counter 1, whatever epochs were
+/// skipped. A standalone Apache ZooKeeper knows no epochs and just counts: after 0:4294967295 comes
+/// 1:0, which is `last + 1` too.
 pub(crate) fn may_follow(last: Zxid, next: Zxid) -> bool {
     next == last.next() || (next.epoch() > last.epoch() && next.counter() == 1)
 }
 
-/// Makes the next log file ready, if it is not: full of zeros, durable. Takes long; not for the thread that syncs.
+/// Makes the next log file ready, if it is not: full of zeros, durable. Takes long; not for the
+/// thread that syncs.
 pub(crate) fn prepare(files: &Files, bytes: u64) -> Result<()> {
     if files.exists(Dir::Log, PREPARED)? {
         return Ok(());
@@ -163,7 +167,8 @@ impl TxnLog {
         active.file.truncate(active.end + END_BYTES)
     }
 
-    /// Forgets what was not written and goes on after `last`, the durable end of what is on disk now.
+    /// Forgets what was not written and goes on after `last`, the durable end of what is on disk
+    /// now.
     pub(crate) fn reset(&mut self, last: Zxid) {
         self.active = None;
         self.batches.clear();
@@ -186,7 +191,8 @@ impl TxnLog {
         active.file.write_at(active.end, &batch.bytes)?;
         active.file.sync()?;
         active.end = end;
-        // Not synced: it costs one system call, and reaches the disk with the next batch or by itself.
+        // Not synced: it costs one system call, and reaches the disk with the next batch or by
+        // itself.
         active.file.write_at(end, &segment::end(end, end))?;
         self.durable = batch.last;
         batch.bytes.clear();

@@ -1,5 +1,5 @@
-//! A disk in memory that keeps what was synced apart from what was not, dies after a given number of operations, and
-//! then shows what a machine might find after the power came back.
+//! A disk in memory that keeps what was synced apart from what was not, dies after a given number
+//! of operations, and then shows what a machine might find after the power came back.
 
 // Each test uses a part of it.
 #![allow(dead_code)]
