@@ -108,7 +108,7 @@ fn rollout(before: &ZabClusterStatus, after: &ZabClusterStatus) -> Option<Notice
     match new.phase {
         RolloutPhase::Complete => old.map(|_| {
             let note = format!(
-                "All servers run revision {target}; the rollout took {} elections.",
+                "All servers run revision {target}; elections in the rollout: {}.",
                 new.elections
             );
             normal("RolloutComplete", "Roll", note)

@@ -48,6 +48,19 @@ impl Finding {
     }
 }
 
+/// A number of things, in words.
+pub(super) fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The subject of a sentence about all servers.
+fn all(servers: usize) -> String {
+    match servers {
+        1 => "The only server is".to_owned(),
+        _ => format!("All {servers} servers are"),
+    }
+}
+
 /// All conditions. All are there from the first pass on.
 pub(super) fn findings(
     desired: &Desired,
@@ -115,7 +128,7 @@ fn available(found: &Report, quorum: &Finding) -> Finding {
         Some(true) if up > 0 => finding(
             Some(true),
             "Serving",
-            format!("{up} of {} servers serve clients.", found.members.len()),
+            format!("{up} of {} serve clients.", counted(found.members.len(), "server")),
         ),
         Some(true) => finding(
             Some(false),
@@ -137,10 +150,11 @@ fn progressing(plan: &Plan, outcome: &Outcome, status: &ZabClusterStatus) -> Fin
             Some(true),
             "RollingRestart",
             format!(
-                "{} of {} servers run revision {}; {elections} elections so far.{next}",
+                "{} of {} run revision {}; {} so far.{next}",
                 rolling.updated.len(),
-                found.members.len(),
+                counted(found.members.len(), "server"),
                 rolling.target,
+                counted(usize::try_from(elections).unwrap_or(0), "election"),
             ),
         ),
         Phase::Paused => finding(
@@ -154,14 +168,16 @@ fn progressing(plan: &Plan, outcome: &Outcome, status: &ZabClusterStatus) -> Fin
         Phase::Halted(reason) => {
             finding(Some(false), "RolloutHalted", format!("The rollout is halted: {reason}."))
         }
-        Phase::Founding | Phase::Complete if !found.formed => {
-            finding(Some(true), "Founding", format!("The ensemble is being founded.{next}"))
-        }
+        Phase::Founding | Phase::Complete if !found.formed => finding(
+            Some(true),
+            "Founding",
+            "The servers start and elect their first leader.".to_owned(),
+        ),
         Phase::Founding | Phase::Complete if !outcome.done.is_empty() => {
             finding(Some(true), "Applying", "Objects are brought in line with the spec.".to_owned())
         }
         Phase::Founding => {
-            finding(Some(true), "Starting", format!("The servers are starting.{next}"))
+            finding(Some(true), "Starting", "The ensemble is formed; its servers start.".to_owned())
         }
         Phase::Complete => {
             finding(Some(false), "Complete", "All servers run what the spec asks for.".to_owned())
@@ -233,7 +249,7 @@ fn degraded(found: &Report, outcome: &Outcome) -> Finding {
     if let Some(wait) = found.waits.iter().find(|wait| wait.reason == "NameTaken") {
         return finding(Some(true), wait.reason, wait.sentence.clone());
     }
-    finding(Some(false), "AllUp", format!("All {} servers are up.", found.members.len()))
+    finding(Some(false), "AllUp", format!("{} up.", all(found.members.len())))
 }
 
 /// Any one zone may go: without each, a majority of synchronized voters remains, now.
@@ -323,7 +339,7 @@ fn membership(found: &Report) -> Finding {
         (Some(ensemble), Membership::InSync) => finding(
             Some(true),
             "AsSpecified",
-            format!("The ensemble has the {} voters of the spec.", ensemble.voters()),
+            format!("The ensemble has {}, as in the spec.", counted(ensemble.voters(), "voter")),
         ),
         (_, Membership::Differs(sentence)) => {
             finding(Some(false), "ScalingNotSupported", sentence.clone())
@@ -406,9 +422,5 @@ fn ready(
         return because(not_yet);
     }
     let leader = status.membership.as_ref().map_or("", |membership| membership.leader.as_str());
-    finding(
-        Some(true),
-        "Ready",
-        format!("All {} servers serve clients; {leader} leads.", found.members.len()),
-    )
+    finding(Some(true), "Ready", format!("{} up; {leader} leads.", all(found.members.len())))
 }
