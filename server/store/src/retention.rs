@@ -53,6 +53,9 @@ mod tests {
         assert_eq!(doomed.logs, zxids(&[1, 8]));
         let doomed = choose(&snapshots, &snapshots, &zxids(&[1, 11, 21, 31]), 3);
         assert_eq!(doomed.logs, zxids(&[1, 11]));
+        // Here it is in the file before the one that begins with 22.
+        let doomed = choose(&snapshots, &snapshots, &zxids(&[1, 15, 22]), 3);
+        assert_eq!(doomed.logs, zxids(&[1]));
     }
 
     #[test]

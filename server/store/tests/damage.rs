@@ -112,6 +112,18 @@ fn a_flipped_bit_in_any_durable_record_is_refused() {
 }
 
 #[test]
+fn damage_before_the_last_write_is_told_from_a_torn_tail_even_after_a_power_cut() {
+    // What was written after the last sync, the mark that covers all of it, is lost.
+    let record = record_bytes();
+    for index in 0..9 {
+        let disk = sound().after_crash(Fate::Lost);
+        let offset = 16 + index * record;
+        damage(&disk, Dir::Log, LOG, |bytes| bytes[offset + 40] ^= 1);
+        refused(&disk, &[LOG, &format!("offset {offset}"), "checksum", "durable"]);
+    }
+}
+
+#[test]
 fn a_flipped_bit_anywhere_in_a_log_loses_nothing_silently() {
     let end = 16 + 10 * record_bytes() + 8;
     for byte in 0..end {
@@ -331,6 +343,30 @@ fn history_cannot_be_cut_to_a_transaction_it_does_not_have() {
     let error = store.truncate(Zxid::new(Epoch(0), 7)).unwrap_err().to_string();
     assert!(error.contains("no such transaction"), "{error}");
     assert_eq!(open(&disk).unwrap().1.last, zxid(30));
+}
+
+#[test]
+fn every_snapshot_that_is_kept_can_be_started_from() {
+    let disk = sound();
+    let (mut store, found) = open(&disk).unwrap();
+    let mut tree = found.tree;
+    for counter in 31..=35 {
+        append(&mut store, &mut tree, counter..=counter);
+        snapshot(&mut store, &tree);
+    }
+    append(&mut store, &mut tree, 36..=40);
+    let removed = store.maintenance().remove_old(3).unwrap();
+    assert_eq!((removed.snapshots, removed.logs), (5, 6));
+    for name in ["snapshot.100000023", "snapshot.100000022"] {
+        let (_, found) = open(&disk).unwrap();
+        assert_eq!(found.last, zxid(40));
+        assert_eq!(found.tree.digest(), tree.digest());
+        damage(&disk, Dir::Data, name, |bytes| bytes[50] ^= 1);
+    }
+    let (_, found) = open(&disk).unwrap();
+    assert_eq!(found.report.snapshot, zxid(33));
+    assert_eq!(found.report.snapshots_skipped.len(), 2);
+    assert_eq!((found.last, found.tree.digest()), (zxid(40), tree.digest()));
 }
 
 #[test]
