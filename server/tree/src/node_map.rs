@@ -2,8 +2,8 @@
 //! dependent loads, and the whole map can be frozen in time that does not depend on its writers.
 //!
 //! Three levels, all behind `Arc`: chunks of buckets, buckets of znodes, znodes. A frozen map is a
-//! copy of the top level, one reference count per chunk (about 60 for 10⁶ znodes). A later write
-//! copies what it touches and only that: a chunk (256 counts), a bucket (some 50 counts) and the
+//! copy of the top level, one reference count per chunk (about 30 for 10⁶ znodes). A later write
+//! copies what it touches and only that: a chunk (256 counts), a bucket (some 130 counts) and the
 //! znode. So the frozen map stays as it was, and neither side ever waits for the other.
 //!
 //! Buckets grow with the map by linear hashing: every insertion may split one bucket, so there is
@@ -23,7 +23,7 @@ use crate::node::Znode;
 const CHUNK: usize = 256;
 /// Znodes per bucket, on average. More makes the upper levels smaller (they should stay in the
 /// processor's cache), less makes the first write to a bucket after a freeze cheaper.
-const LOAD: usize = 48;
+const LOAD: usize = 128;
 
 #[derive(Clone, Default)]
 struct Bucket {
@@ -158,7 +158,7 @@ impl NodeMap {
             table.insert_unique(slot.hash, slot, |slot| slot.hash);
         }
         let bucket = Arc::new(Bucket { table });
-        if new % CHUNK == 0 {
+        if new.is_multiple_of(CHUNK) {
             self.chunks.push(Arc::new(vec![bucket]));
         } else {
             Arc::make_mut(&mut self.chunks[new / CHUNK]).push(bucket);

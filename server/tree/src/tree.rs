@@ -172,7 +172,7 @@ impl DataTree {
     }
 
     /// The state as it is now, for a snapshot. Takes time proportional to the number of chunks of
-    /// the map of znodes (some 80 per 10⁶ znodes), copies no znode, and costs later writes a copy
+    /// the map of znodes (some 30 per 10⁶ znodes), copies no znode, and costs later writes a copy
     /// of what they touch.
     #[must_use]
     pub fn freeze(&self) -> FrozenTree {
@@ -358,13 +358,11 @@ impl SharedTree {
     }
 
     /// Access for one batch of reads. Do no I/O while holding it.
-    #[must_use]
     pub fn read(&self) -> RwLockReadGuard<'_, DataTree> {
         self.0.read()
     }
 
     /// Access for one batch of transactions.
-    #[must_use]
     pub fn write(&self) -> RwLockWriteGuard<'_, DataTree> {
         self.0.write()
     }

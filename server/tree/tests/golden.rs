@@ -1,6 +1,7 @@
 //! Against Java: the log and the client conversation of a ZooKeeper 3.9.5 server, as captured for
 //! `jute` (see `jute/testdata/README.md`). Java's digests after every transaction must be those of
 //! our tree, and our leader must decide its requests as it did, to the byte.
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Random histories against a naive model, and the laws that hold for every history.
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod support;
 

@@ -5,6 +5,7 @@
 //! applied, in order, by the next `apply` or by the next write without the tag. Watches are set by
 //! tagging a read `[watch]`. Every transaction's digest, which the leader predicts, is compared with
 //! the tree's.
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Snapshots: what is written is what was frozen, what is read is what was written.
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod support;
 

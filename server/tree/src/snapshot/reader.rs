@@ -169,7 +169,7 @@ impl TreeReader {
         let parent = path::parent(path);
         let problem = if path.is_empty() {
             has_root.then(|| "the root comes twice".to_owned())
-        } else if !parent.is_some_and(|parent| self.tree.get(parent).is_some()) {
+        } else if parent.is_none_or(|parent| self.tree.get(parent).is_none()) {
             Some(format!("znode {path} comes before its parent"))
         } else if self.tree.get(path).is_some() {
             Some(format!("znode {path} comes twice"))
