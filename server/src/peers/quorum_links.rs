@@ -30,9 +30,6 @@ const DIAL_TRIES: u32 = 5;
 /// Links at a time. An ensemble has at most 255 members; the rest leaves room for links that are about to end.
 const LINKS_MAX: usize = 1024;
 
-/// Ids of accepted links begin here; those of dialed links come from the core and stay below.
-const ACCEPTED: u64 = 1 << 63;
-
 /// What the links need to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -56,6 +53,7 @@ struct Shared {
     settings: Settings,
     deliver: Deliver,
     links: RefCell<BTreeMap<LinkId, Rc<Link>>>,
+    /// Links accepted so far. Their number is their id, below those of the core's own links.
     accepted: Cell<u64>,
 }
 
@@ -66,7 +64,7 @@ impl QuorumLinks {
             settings,
             deliver: Box::new(move |inputs| sink.inputs(inputs)),
             links: RefCell::default(),
-            accepted: Cell::new(ACCEPTED),
+            accepted: Cell::new(0),
         });
         spawn_local(accept(Rc::clone(&shared), listener));
         Self { shared }
@@ -75,9 +73,9 @@ impl QuorumLinks {
     /// Connects to `leader`; answered by `LinkDialed` or `LinkDown`.
     ///
     /// # Panics
-    /// When `link` has the high bit set, which is for accepted links.
+    /// When `link` is below [`LinkId::DIALED`], where the ids of accepted links are.
     pub fn dial(&self, link: LinkId, leader: ServerId) {
-        assert!(link.0 < ACCEPTED, "ids from 2^63 on are for accepted links");
+        assert!(link >= LinkId::DIALED, "ids below are for accepted links");
         let link = Rc::new(Link::new(link, FarEnd::Leader));
         self.shared.links.borrow_mut().insert(link.id, Rc::clone(&link));
         let shared = Rc::clone(&self.shared);
@@ -112,7 +110,7 @@ impl QuorumLinks {
     /// Closes a link after what was sent on it. Its end is not reported.
     pub fn close(&self, link: LinkId, why: &str) {
         if let Some(link) = self.shared.links.borrow_mut().remove(&link) {
-            tracing::info!(link = link.id.0, from = %link.peer(), reason = why, "closing a quorum link");
+            tracing::info!(from = %link.peer(), reason = why, "closing a quorum link");
             link.close();
         }
     }
@@ -136,8 +134,9 @@ async fn accept(shared: Rc<Shared>, listener: TcpListener) {
                 drop(stream);
             }
             Ok((stream, from)) => {
-                let id = LinkId(shared.accepted.replace(shared.accepted.get() + 1));
-                tracing::info!(%from, link = id.0 - ACCEPTED, "quorum connection accepted");
+                shared.accepted.set(shared.accepted.get() + 1);
+                let id = LinkId(shared.accepted.get());
+                tracing::info!(%from, link = id.0, "quorum connection accepted");
                 let link = Rc::new(Link::new(id, FarEnd::Learner));
                 shared.links.borrow_mut().insert(id, Rc::clone(&link));
                 let shared = Rc::clone(&shared);
@@ -165,7 +164,7 @@ async fn run(shared: Rc<Shared>, link: Rc<Link>, stream: TcpStream, born: fn(Lin
         Err(error) => error,
     };
     if !link.is_closed() {
-        tracing::info!(link = link.id.0, from = %link.peer(), reason = %end, "a quorum link ended");
+        tracing::info!(from = %link.peer(), reason = %end, "a quorum link ended");
     }
     shared.down(&link);
 }

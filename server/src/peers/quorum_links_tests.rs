@@ -11,7 +11,8 @@ use crate::peers::testing::{Heard, commit, member, run};
 use crate::peers::wire;
 
 const LEADER: ServerId = ServerId(2);
-const DIALED: LinkId = LinkId(7);
+const DIALED: LinkId = LinkId::DIALED;
+const DIALED_NEXT: LinkId = LinkId(LinkId::DIALED.0 + 1);
 
 fn limits() -> Limits {
     Limits {
@@ -76,7 +77,7 @@ async fn is_down(heard: &Heard, down: LinkId) {
 fn messages_cross_in_order_and_the_end_is_reported_once() {
     run(async {
         let ((leader, by_leader), (learner, by_learner), accepted) = pair().await;
-        assert!(accepted.0 >= ACCEPTED);
+        assert!(accepted < LinkId::DIALED);
         for zxid in 1..=3 {
             leader.send(accepted, &commit(zxid));
         }
@@ -109,8 +110,8 @@ fn a_leader_that_is_not_there_is_reported_after_five_tries() {
         is_down(&heard, DIALED).await;
         // 100 + 200 + 400 + 800 ms of pauses.
         assert!(start.elapsed() >= Duration::from_millis(1500));
-        learner.dial(LinkId(8), ServerId(99));
-        is_down(&heard, LinkId(8)).await;
+        learner.dial(DIALED_NEXT, ServerId(99));
+        is_down(&heard, DIALED_NEXT).await;
     });
 }
 
@@ -121,8 +122,8 @@ fn a_dial_that_was_given_up_reports_nothing() {
         let (learner, heard) = start(listener().await.0, port, limits());
         learner.dial(DIALED, LEADER);
         learner.close(DIALED, "changed our mind");
-        learner.dial(LinkId(8), LEADER);
-        assert!(matches!(heard.next().await, Input::LinkDialed { link: LinkId(8) }));
+        learner.dial(DIALED_NEXT, LEADER);
+        assert!(matches!(heard.next().await, Input::LinkDialed { link: DIALED_NEXT }));
         assert!(heard.is_empty());
         drop(listener_of_leader);
     });
