@@ -367,3 +367,26 @@ impl SharedTree {
         self.0.write()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trees_may_be_handed_to_other_threads() {
+        fn is_shareable<T: Send + Sync>() {}
+        is_shareable::<DataTree>();
+        is_shareable::<FrozenTree>();
+        is_shareable::<SharedTree>();
+    }
+
+    #[test]
+    fn the_digest_kept_beside_the_configuration_node_ignores_it() {
+        let mut tree = DataTree::new(1);
+        tree.set_config(b"server.1=a:1:2:participant", 0x10_0000_0001, 5);
+        let node = tree.get(path::CONFIG).unwrap();
+        assert_eq!(node.data(), Some(&b"server.1=a:1:2:participant"[..]));
+        assert_eq!((node.stat().mzxid, node.stat().version), (0x10_0000_0001, -1));
+        assert_eq!((tree.digest(), tree.last_zxid()), (0x51c6_d660, 0));
+    }
+}

@@ -429,3 +429,67 @@ impl<'a> SetWatches<'a> {
         data.chain(exist).chain(child).chain(persistent).chain(recursive)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WATCHER: WatcherId = WatcherId(1);
+
+    fn change(zxid: i64, kind: ChangeKind, path: &str) -> Change {
+        let (acl, parent_acl) = (AclList::OPEN, AclList::OPEN);
+        Change { zxid, kind, path: path.into(), acl, parent_acl }
+    }
+
+    fn fired(table: &mut WatchTable, change: &Change) -> Vec<String> {
+        let mut events = Vec::new();
+        table.fire(change, &mut |watcher, event| {
+            events.push(format!("{} {} {}", watcher.0, event.event, event.path));
+        });
+        events
+    }
+
+    #[test]
+    fn a_change_that_the_watcher_was_shown_already_does_not_fire() {
+        let mut table = WatchTable::new();
+        table.add(WatchKind::Data, "/a", WATCHER, 7);
+        table.add(WatchKind::PersistentRecursive, "/", WATCHER, 8);
+        assert!(fired(&mut table, &change(7, ChangeKind::DataChanged, "/a")).is_empty());
+        let event = fired(&mut table, &change(8, ChangeKind::DataChanged, "/a"));
+        assert_eq!(event, ["1 NodeDataChanged /a"]);
+        // The one-shot watch is used up; the recursive one sees what comes after its zxid.
+        let event = fired(&mut table, &change(9, ChangeKind::Deleted, "/a"));
+        assert_eq!(event, ["1 NodeDeleted /a"]);
+        assert!(!table.contains(WatchKind::Data, "/a", WATCHER));
+        assert!(table.contains(WatchKind::PersistentRecursive, "/", WATCHER));
+    }
+
+    #[test]
+    fn setting_a_watch_again_loses_no_change_that_is_still_on_its_way() {
+        let mut table = WatchTable::new();
+        table.add(WatchKind::Child, "/a", WATCHER, 5);
+        table.add(WatchKind::Child, "/a", WATCHER, 7);
+        let event = fired(&mut table, &change(6, ChangeKind::Created, "/a/b"));
+        assert_eq!(event, ["1 NodeChildrenChanged /a"]);
+        assert!(fired(&mut table, &change(8, ChangeKind::Created, "/a/c")).is_empty());
+    }
+
+    #[test]
+    fn nothing_is_kept_for_paths_and_watchers_without_watches() {
+        let mut table = WatchTable::new();
+        for watcher in (0..50).map(WatcherId) {
+            for kind in KINDS {
+                table.add(kind, "/a", watcher, 0);
+                table.add(kind, "/b", watcher, 0);
+            }
+        }
+        assert_eq!(table.watch_count(), 400);
+        assert!(table.remove(WatchKind::Data, "/b", WatcherId(3)));
+        assert!(!table.remove(WatchKind::Data, "/b", WatcherId(3)));
+        assert_eq!(fired(&mut table, &change(1, ChangeKind::Deleted, "/a")).len(), 50);
+        assert_eq!(table.watch_count(), 299);
+        (0..50).map(WatcherId).for_each(|watcher| table.remove_watcher(watcher));
+        let counts = (table.path_count(), table.watcher_count(), table.watch_count());
+        assert_eq!((counts, table.recursive), ((0, 0, 0), 0));
+    }
+}
