@@ -91,9 +91,9 @@ start_cluster() {
   step "API server ready"
   wait_until 30 "the API server to take the add-ons" apply_addons || fail "$(tail -n 1 "$log") (see $log)"
   wait_until 60 "${#zones[@]} nodes to register" nodes_registered || fail "$(node_logs)"
-  kubectl wait --for=condition=Ready node --all --timeout=90s > "$log_dir/nodes.log" 2>&1 || fail "not all nodes became Ready: $(node_logs)"
+  kubectl wait --for=condition=Ready node --all --timeout="$((90 * patience))s" > "$log_dir/nodes.log" 2>&1 || fail "not all nodes became Ready: $(node_logs)"
   step "nodes Ready"
-  kubectl -n kube-system rollout status daemonset/coredns --timeout=90s > "$log_dir/dns.log" 2>&1 ||
+  kubectl -n kube-system rollout status daemonset/coredns --timeout="$((90 * patience))s" > "$log_dir/dns.log" 2>&1 ||
     fail "the cluster's DNS did not become ready: $(node_logs); see also $log_dir/dns.log"
   step "DNS ready"
 }

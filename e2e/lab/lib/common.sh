@@ -39,9 +39,14 @@ begun=$EPOCHREALTIME
 seconds_since() { awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f", to - from }'; }
 step() { printf '%7ss  %s\n' "$(seconds_since "$begun")" "$*"; }
 
+# On a very slow or busy host every deadline can be stretched.
+patience=${ZAB_LAB_PATIENCE:-1}
+[[ $patience =~ ^[1-9][0-9]?$ ]] || fail "ZAB_LAB_PATIENCE is '$patience'; expected how many times longer to wait, from 1 to 99"
+
 # wait_until SECONDS WHAT COMMAND...: polls a quiet command. On failure says what never came; the caller names the log.
 wait_until() {
-  local deadline=$((SECONDS + $1)) limit=$1 what=$2
+  local limit=$(($1 * patience)) what=$2
+  local deadline=$((SECONDS + limit))
   shift 2
   until "$@" > /dev/null 2>&1; do
     if ((SECONDS >= deadline)); then

@@ -39,7 +39,7 @@ deploy() {
   local zone
   kubectl apply -f "$lab_dir/prove/namespace.yaml" || return 1
   for zone in "${zones[@]}"; do sed "s/ZONE/$zone/" "$lab_dir/prove/zone.yaml" | kubectl apply -f - || return 1; done
-  for zone in "${zones[@]}"; do proof rollout status "statefulset/probe-$zone" --timeout=60s || return 1; done
+  for zone in "${zones[@]}"; do proof rollout status "statefulset/probe-$zone" --timeout="$((60 * patience))s" || return 1; done
 }
 each_zone_has_its_node_and_pod() {
   local zone
