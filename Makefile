@@ -24,3 +24,14 @@ lab-shell: ## open a shell where kubectl and helm know the lab's cluster
 .PHONY: lab-down
 lab-down: ## remove everything that the lab made
 	@$(lab) down
+
+# The comparison with Apache ZooKeeper: make bench ROUNDS=1 SECONDS=3 is the short one.
+ROUNDS ?= 5
+SECONDS ?= 4
+BENCHMARKS ?= docs/benchmarks.md
+
+.PHONY: bench
+bench: ## compare with Apache ZooKeeper, write docs/benchmarks.md (20 minutes; with ROUNDS=1 SECONDS=3 about 4)
+	cargo build --release -p zab-server -p zab-bench
+	"$${CARGO_TARGET_DIR:-target}"/release/zab-bench compare --server "$${CARGO_TARGET_DIR:-target}"/release/zab-server \
+		--rounds $(ROUNDS) --seconds $(SECONDS) --output $(BENCHMARKS) --json target/bench/results.json
