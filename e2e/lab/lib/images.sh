@@ -6,7 +6,7 @@ product_images=("zab-server zab-server zab-server" "zab-operator zab-operator za
 
 # Static programs: their images hold nothing else. The C library that Rust links by default can be linked in.
 build_product_images() {
-  local target_dir=${CARGO_TARGET_DIR:-$cache_dir/target} triple image package program archive packages=()
+  local target_dir=${CARGO_TARGET_DIR:-$cache_dir/target} triple image package program archive stripped packages=()
   triple=$(uname -m)-unknown-linux-gnu
   require_toolchain cargo "Install Rust 1.95 or later with rustup."
   build_all
@@ -21,8 +21,12 @@ build_product_images() {
   for image in "${product_images[@]}"; do
     read -r image _ program <<< "$image"
     archive=$cache_dir/product-images/$image.tar
+    stripped=$cache_dir/product-images/$program
+    # Without the tables of line numbers, which are most of the file; the names stay, for a panic's backtrace.
+    strip --strip-debug -o "$stripped" "$target_dir/$triple/release/$program"
     "$(tools_dir)/ociarchive" --output "$archive" --name "lab.local/$image:$image_tag" \
-      --file "/$program=$target_dir/$triple/release/$program" --user 65532 --entrypoint "/$program"
+      --file "/$program=$stripped" --user 65532 --entrypoint "/$program"
+    rm "$stripped"
     step "packed lab.local/$image:$image_tag ($archive)"
   done
   [[ $(lab_condition) == up ]] || return 0

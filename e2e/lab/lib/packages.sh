@@ -4,7 +4,7 @@
 # engine has its own containerd, and Debian's package would push it out.
 declare -A package_of=(
   [containerd]=containerd [ctr]=containerd [runc]=runc [nft]=nftables [iptables]=iptables [ip]=iproute2 [tc]=iproute2
-  [ping]=iputils-ping [openssl]=openssl [gcc]=gcc [nsenter]=util-linux [unshare]=util-linux [flock]=util-linux
+  [ping]=iputils-ping [openssl]=openssl [gcc]=gcc [strip]=binutils [nsenter]=util-linux [unshare]=util-linux [flock]=util-linux
 )
 cni_directories=(/usr/lib/cni /opt/cni/bin /usr/libexec/cni)
 
