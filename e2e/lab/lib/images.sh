@@ -2,7 +2,7 @@
 
 image_tag=dev
 # Image, package of the workspace, program.
-product_images=("zab-server zab-server zab-server" "zab-operator zab-operator zab-operator")
+product_images=("zab-server zab-server zab-server" "zab-operator zab-operator zab-operator" "zab-workload zab-e2e zab-workload")
 
 # Static programs: their images hold nothing else. The C library that Rust links by default can be linked in.
 build_product_images() {
