@@ -35,3 +35,14 @@ bench: ## compare with Apache ZooKeeper, write docs/benchmarks.md (20 minutes; w
 	cargo build --release -p zab-server -p zab-bench
 	"$${CARGO_TARGET_DIR:-target}"/release/zab-bench compare --server "$${CARGO_TARGET_DIR:-target}"/release/zab-server \
 		--rounds $(ROUNDS) --seconds $(SECONDS) --output $(BENCHMARKS) --json target/bench/results.json
+
+.PHONY: demo
+demo: ## the main job: a Kubernetes, the operator, three voters, a rolling restart under load (30 minutes at first, then 5)
+	@$(lab) up
+	@$(lab) images
+	@cargo build --release -p zab-e2e --bin zab-demo
+	@$(lab) exec -- "$${CARGO_TARGET_DIR:-target}"/release/zab-demo
+
+.PHONY: test
+test: ## all tests, in stages, each with its time; e2e/check STAGE... runs some of them
+	@e2e/check

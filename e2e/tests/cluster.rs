@@ -1,0 +1,67 @@
+//! Stories on the lab's Kubernetes: run them with `e2e/check lab stories`, or inside `e2e/lab/lab exec`.
+
+use std::process::Command;
+use std::time::Duration;
+
+use e2e::commands::wait_for;
+use e2e::rolling::rolling_restart;
+use e2e::story::{self, in_namespace, pods};
+
+/// The main promise: no acknowledged write is lost, and the leader leaves last, by a hand-over.
+#[test]
+fn a_rolling_restart_under_load_loses_nothing_and_needs_one_election() {
+    story::install_operator().unwrap();
+    let report = in_namespace("story-rolling", |kubectl| {
+        story::three_zones(kubectl)?;
+        rolling_restart(kubectl, &mut |text| eprintln!("{text}"))
+    })
+    .unwrap();
+    eprintln!("{report:#?}");
+    assert_eq!(report.outcome.lost, 0);
+    assert!(report.outcome.acknowledged > 100, "the client wrote all the time");
+    assert_eq!(report.outcome.sessions_lost, 0);
+    assert!(report.elections <= 1, "{} elections", report.elections);
+}
+
+/// The loss of any one zone leaves a majority: the ensemble goes on writing, and is whole again when the zone is back.
+#[test]
+fn an_ensemble_outlives_the_loss_of_a_zone() {
+    story::install_operator().unwrap();
+    let outcome = in_namespace("story-zone", |kubectl| {
+        story::three_zones(kubectl)?;
+        // The writer must not share the fate of the zone that is lost.
+        story::start_writing(kubectl, "/story-zone")?;
+        let writer = kubectl.get(&["pod", "writer"])?;
+        let home = writer["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
+        let lost = pods(kubectl)?.into_iter().filter_map(|pod| pod.node).find(|node| *node != home);
+        let lost = lost.ok_or_else(|| anyhow::anyhow!("no other zone than {home} has a server"))?;
+        std::thread::sleep(Duration::from_secs(3));
+        fault(&["cut", &lost])?;
+        std::thread::sleep(Duration::from_secs(10));
+        fault(&["heal"])?;
+        wait_for(Duration::from_secs(120), "all three voters to be synchronized again", || {
+            let zab = kubectl.get(&["zab", "three-zones"])?;
+            Ok((zab["status"]["readyReplicas"] == 3).then_some(()))
+        })?;
+        story::stop_writing(kubectl)
+    });
+    // Whatever happened, the zones are whole for the next story.
+    fault(&["heal"]).unwrap();
+    let outcome = outcome.unwrap();
+    eprintln!("{outcome:#?}");
+    assert_eq!(outcome.lost, 0);
+    assert!(outcome.acknowledged > 100, "two zones of three went on");
+}
+
+/// A fault of the lab, by its documented command. Runs outside of the lab's network, where the lab is made.
+fn fault(arguments: &[&str]) -> anyhow::Result<()> {
+    let lab = story::repository().join("e2e/lab/lab");
+    let status = Command::new("nsenter")
+        .args(["--net=/proc/1/ns/net"])
+        .arg(lab)
+        .arg("fault")
+        .args(arguments)
+        .status()?;
+    anyhow::ensure!(status.success(), "lab fault {}: {status}", arguments.join(" "));
+    Ok(())
+}
