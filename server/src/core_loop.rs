@@ -225,7 +225,9 @@ impl Core {
             Output::InstallSnapshot { zxid, tree } => {
                 self.log_tasks.push(LogTask::InstallSnapshot { zxid, tree });
             }
-            Output::TakeSnapshot { tree, .. } => self.log_tasks.push(LogTask::TakeSnapshot { tree }),
+            Output::TakeSnapshot { tree, .. } => {
+                self.log_tasks.push(LogTask::TakeSnapshot { tree })
+            }
             Output::Shard(output) => self.for_shard(output),
             Output::Report(report) => self.report(&report),
             Output::HandedOff => self.handed_off.notify_one(),

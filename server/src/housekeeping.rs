@@ -69,10 +69,7 @@ impl Housekeeping {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .expect("a thread can be started");
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).expect("a thread can be started");
 }
 
 fn write_snapshots(

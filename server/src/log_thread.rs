@@ -90,11 +90,7 @@ impl LogThread {
     /// Starts the thread. What became durable is reported to `core`, snapshots to write and segments to prepare go to
     /// `housekeeping`.
     #[must_use]
-    pub fn start(
-        store: Store,
-        core: UnboundedSender<Input>,
-        housekeeping: Housekeeping,
-    ) -> Self {
+    pub fn start(store: Store, core: UnboundedSender<Input>, housekeeping: Housekeeping) -> Self {
         let shared = Arc::new(Shared::default());
         let counters = Arc::new(LogCounters::default());
         let worker = Worker {

@@ -80,8 +80,7 @@ impl Pages {
     fn of_replica(&self, replica: &Replica, traffic: Traffic) -> ServerStatus {
         let zab = replica.status();
         let standalone = self.config.cluster.is_standalone();
-        let traffic =
-            Traffic { sessions_expired: replica.counters().sessions_expired, ..traffic };
+        let traffic = Traffic { sessions_expired: replica.counters().sessions_expired, ..traffic };
         let serving = match zab.standing {
             Standing::Looking => Serving::No(why_looking(zab.phase).to_owned()),
             Standing::Leading { .. } | Standing::Following { .. } => Serving::Yes,

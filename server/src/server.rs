@@ -3,8 +3,8 @@
 //! Every queue between threads is bounded by what its senders may have outstanding: clients by their limits in
 //! [`replica::shard::Limits`], learners by the same on their side.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use replica::shard::Limits;
 use replica::{Mode, Replica, ShardId};
 use store::{OsDisk, Store};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc::unbounded_channel;
 use tree::SharedTree;
 use zab::{Ensemble, Membership, ServerId};
@@ -58,8 +58,7 @@ pub async fn run(mut config: Config, environment: BTreeMap<String, String>) -> a
     let core = CoreHandle::new();
     let tree = SharedTree::new(recovered.tree);
     let (reports, reported) = unbounded_channel();
-    let housekeeping =
-        Housekeeping::start(store.maintenance(), config.process.snap_retain_count);
+    let housekeeping = Housekeeping::start(store.maintenance(), config.process.snap_retain_count);
     let log = LogThread::start(store, reports, housekeeping.clone());
     let shards = start_shards(&config, &core, &tree);
     let peers = if config.cluster.is_standalone() {
@@ -67,7 +66,7 @@ pub async fn run(mut config: Config, environment: BTreeMap<String, String>) -> a
     } else {
         Some(Peers::start(&config, id, core.clone()).await?)
     };
-    let listener = bind(&config.process.client).await?;
+    let listener = bind(&config.process.client, config.process.client_backlog).await?;
     let pages = Pages::new(config.clone(), core.clone(), &log, housekeeping, &shards, started);
     let heartbeat = pages.heartbeat();
     tokio::task::spawn_local(beat(heartbeat));
@@ -115,20 +114,13 @@ pub async fn run(mut config: Config, environment: BTreeMap<String, String>) -> a
 }
 
 /// Opens the store; says what was found.
-fn recover(
-    config: &Config,
-    initialize: &Initialize,
-) -> anyhow::Result<(Store, store::Recovered)> {
+fn recover(config: &Config, initialize: &Initialize) -> anyhow::Result<(Store, store::Recovered)> {
     let process = &config.process;
     let disk = OsDisk::open(&process.data_dir, &process.data_log_dir)?;
     let options = store::Options {
         segment_bytes: process.segment_bytes,
         history_bytes: process.history_bytes_max,
-        empty: if initialize.is_trusted() {
-            store::Empty::IsNew
-        } else {
-            store::Empty::IsSuspect
-        },
+        empty: if initialize.is_trusted() { store::Empty::IsNew } else { store::Empty::IsSuspect },
         hash_seed: hash_seed(),
     };
     let start = Instant::now();
@@ -234,14 +226,27 @@ async fn forward(
     }
 }
 
-async fn bind(address: &HostPort) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind((address.host.as_str(), address.port)).await;
+async fn bind(address: &HostPort, backlog: u32) -> anyhow::Result<TcpListener> {
+    let listener = listen(address, backlog).await;
     listener.with_context(|| format!("listen on {address}"))
 }
 
+async fn listen(address: &HostPort, backlog: u32) -> io::Result<TcpListener> {
+    let mut found = tokio::net::lookup_host((address.host.as_str(), address.port)).await?;
+    let address = found.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restarted server must get its port back while old connections still linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
+}
+
+/// Probers that may wait to be accepted; there are few.
+const PAGES_BACKLOG: u32 = 128;
+
 async fn serve_pages(config: &Config, pages: Rc<Pages>) -> anyhow::Result<()> {
     let Some(address) = &config.process.http else { return Ok(()) };
-    let listener = bind(address).await?;
+    let listener = bind(address, PAGES_BACKLOG).await?;
     let timeout = Duration::from_millis(config.process.liveness_timeout_ms);
     tokio::task::spawn_local(async move {
         if let Err(error) = admin::serve(listener, timeout, move || pages.status()).await {
@@ -272,11 +277,9 @@ async fn leave(core: &CoreHandle, accepting: &tokio::task::JoinHandle<()>) {
     accepting.abort();
     let start = Instant::now();
     core.hand_off().await;
-    let waited = Cell::new(false);
     while core.inspect(|replica, _, _| replica.outstanding_len()).unwrap_or(0) > 0
         && start.elapsed() < DRAIN_TIMEOUT
     {
-        waited.set(true);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let took_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);

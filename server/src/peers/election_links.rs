@@ -166,8 +166,15 @@ async fn accept(shared: Rc<Shared>, listener: TcpListener, sink: impl CoreSink) 
             Ok((stream, from)) => {
                 let (shared, sink) = (Rc::clone(&shared), sink.clone());
                 spawn_local(async move {
-                    if let Err(error) = welcome(&shared, stream, sink).await {
-                        tracing::warn!(%from, %error, "election connection refused");
+                    match welcome(&shared, stream, sink).await {
+                        Ok(()) => {}
+                        // A server that stops, or a probe of the port: nothing was said, nothing is wrong.
+                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                            tracing::debug!(%from, %error, "election connection ended");
+                        }
+                        Err(error) => {
+                            tracing::warn!(%from, %error, "election connection refused");
+                        }
                     }
                     drop(permit);
                 });

@@ -8,6 +8,7 @@ use zab::{Message, Standing, Zxid};
 use bytes::Bytes;
 
 use super::{Replica, Role, snapshot_interval};
+use crate::config::Mode;
 use crate::io::{Now, Outcome, Output, PeerMessage, Rebuild, Report, ShardOutput};
 use crate::leading::{Leading, Proposed};
 use crate::learning::Learning;
@@ -96,6 +97,11 @@ impl Replica {
                 Role::Learning(Box::new(Learning::new(link)))
             }
         };
+        if self.config.mode == Mode::Ensemble && standing != Standing::Looking {
+            // Every server writes the configuration it works under into its own tree, outside the digest.
+            let (text, version) = (&self.config.zab.config_text, self.config.zab.config_version);
+            self.tree.write().set_config(text, version, now.wall_ms);
+        }
         match standing {
             Standing::Looking if was_serving => outputs.push(Output::Shard(ShardOutput::Halted)),
             Standing::Looking => {}
