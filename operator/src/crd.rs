@@ -42,3 +42,13 @@ fn drop_nullable(value: &mut Value) {
 pub fn definition_yaml() -> Result<String, serde_saphyr::ser::Error> {
     serde_saphyr::to_string(&definition())
 }
+
+/// The definition as the chart's template: behind a switch, and kept on `helm uninstall`.
+///
+/// # Errors
+/// As [`definition_yaml`].
+pub fn chart_template() -> Result<String, serde_saphyr::ser::Error> {
+    let keep = "metadata:\n  annotations:\n    helm.sh/resource-policy: keep\n";
+    let kept = definition_yaml()?.replacen("metadata:\n", keep, 1);
+    Ok(format!("{{{{- if .Values.crds.install }}}}\n{kept}{{{{- end }}}}\n"))
+}

@@ -26,7 +26,11 @@ enum Command {
     /// Run the controller.
     Run(RunArguments),
     /// Print the definition of ZabCluster as YAML.
-    Crd,
+    Crd {
+        /// As the template of the chart.
+        #[arg(long)]
+        chart: bool,
+    },
     /// Check an installation without changing anything.
     Selftest {
         /// Namespace of the operator.
@@ -75,8 +79,9 @@ enum LogFormat {
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Run(arguments) => run(arguments).await,
-        Command::Crd => {
-            print!("{}", crd::definition_yaml().context("write the definition")?);
+        Command::Crd { chart } => {
+            let yaml = if chart { crd::chart_template() } else { crd::definition_yaml() };
+            print!("{}", yaml.context("write the definition")?);
             Ok(())
         }
         Command::Selftest { namespace, operator } => {

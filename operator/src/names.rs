@@ -30,7 +30,7 @@ pub const CONTAINER: &str = "server";
 /// Key of the record with the ensemble as JSON.
 pub const ENSEMBLE_KEY: &str = "ensemble.json";
 /// Key of the record that exists while servers may start an empty database with a vote. Pods get
-/// its value as `ZAB_DB_INITIALIZE`.
+/// its value as `ZAB_DB_AUTOCREATE`.
 pub const INITIALIZE_KEY: &str = "initialize";
 /// Key of a revision's map with the configuration file.
 pub const ZOO_CFG_KEY: &str = "zoo.cfg";

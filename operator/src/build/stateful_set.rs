@@ -229,8 +229,9 @@ fn container(desired: &Desired, revision: &Revision) -> Container {
 }
 
 /// The name under which a server finds itself in the member list, and the permission to start an
-/// empty database. The latter is looked up when a container starts, so pods and their template are
-/// the same before and after it is withdrawn.
+/// empty database: a variable wins over `db.autocreate=false` in the file, and is not set once the
+/// record has no permission any more. It is looked up when a container starts, so pods and their
+/// template are the same before and after.
 fn environment(desired: &Desired) -> Vec<EnvVar> {
     vec![
         EnvVar {
@@ -245,7 +246,7 @@ fn environment(desired: &Desired) -> Vec<EnvVar> {
             value: None,
         },
         EnvVar {
-            name: "ZAB_DB_INITIALIZE".to_owned(),
+            name: "ZAB_DB_AUTOCREATE".to_owned(),
             value_from: Some(EnvVarSource {
                 config_map_key_ref: Some(ConfigMapKeySelector {
                     name: names::bootstrap_config_map(&desired.name),

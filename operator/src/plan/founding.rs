@@ -4,7 +4,7 @@
 //!
 //! 1. The *record*, ConfigMap `<name>-bootstrap`, is created (never applied) with the member table
 //!    and the key `initialize`. Creation succeeds once; a second attempt, even by an operator with
-//!    stale knowledge, is refused by the API server. Pods take `ZAB_DB_INITIALIZE` from that key
+//!    stale knowledge, is refused by the API server. Pods take `ZAB_DB_AUTOCREATE` from that key
 //!    when their container starts, so the record exists before any StatefulSet does.
 //! 2. When a leader with a majority of synchronized voters is seen, the volumes are marked with
 //!    the identity of the ensemble and of their server.
@@ -24,10 +24,11 @@ use serde_json::json;
 
 use super::step::{Draft, Step};
 use crate::build::config_map;
+use crate::crd::ZabClusterStatus;
 use crate::desired::{Desired, Ensemble, Member};
 use crate::inventory::{Inventory, Permission, Volume};
 use crate::names;
-use crate::quorum::ServerId;
+use crate::quorum::{ServerId, majority};
 use crate::view;
 
 /// The ensemble, as recorded or about to be.
@@ -90,21 +91,51 @@ fn found(desired: &Desired, inventory: &Inventory, draft: &mut Draft) -> Option<
         })
         .map(|(name, _)| name.as_str())
         .collect();
-    if !strange.is_empty() {
+    if !strange.is_empty() || (!marked.is_empty() && marked.len() < majority(ensemble.voters())) {
+        let which: Vec<&str> = if strange.is_empty() {
+            marked.keys().map(|name| name.as_str()).collect()
+        } else {
+            strange
+        };
         draft.wait(
             "OtherEnsembleVolumes",
             format!(
-                "Volumes of an earlier ensemble of this name exist that are no part of this one: \
-                 {}. With other members than before, acknowledged writes could be lost. Restore \
-                 the zones and voters it had, or delete these volume claims to give its data up.",
-                strange.join(", ")
+                "Volumes exist of an earlier ensemble of this name that had other members: {}. \
+                 Acknowledged writes could be lost. Restore the zones and voters it had, or \
+                 delete these volume claims to give its data up.",
+                which.join(", ")
             ),
         );
+        return None;
+    }
+    if let Some(sentence) = other_members(desired, recorded, &ensemble) {
+        draft.wait("RecordLost", sentence);
         return None;
     }
     let permission = if formed { Permission::Closed } else { Permission::Open };
     draft.step(Step::Create(config_map::record(desired, &ensemble, permission)));
     Some(Founded { ensemble, formed })
+}
+
+/// What to say if the ensemble that was formed had other members than the spec would give it now.
+fn other_members(
+    desired: &Desired,
+    recorded: &ZabClusterStatus,
+    ensemble: &Ensemble,
+) -> Option<String> {
+    let known = |pod: &str| recorded.members.iter().any(|member| member.pod == pod);
+    let same = recorded.members.len() == ensemble.voters()
+        && ensemble.members.iter().all(|member| known(&member.pod));
+    if !recorded.bootstrapped || same {
+        return None;
+    }
+    let members: Vec<&str> = recorded.members.iter().map(|m| m.pod.as_str()).collect();
+    Some(format!(
+        "ConfigMap {}, which records the ensemble, is gone, and the spec asks for other members \
+         than it has ({}). Restore the ConfigMap, or the zones and voters of the spec.",
+        names::bootstrap_config_map(&desired.name),
+        members.join(", "),
+    ))
 }
 
 /// Ids that pods have had, by status or by the mark on their volumes.

@@ -378,7 +378,7 @@ fn stalled(found: &Report, outcome: &Outcome) -> Finding {
         let sentence = format!("The rollout is halted until the spec changes: {reason}.");
         return finding(Some(true), "RolloutHalted", sentence);
     }
-    let human = ["OtherEnsembleVolumes", "NameTaken", "ScalingNotSupported"];
+    let human = ["OtherEnsembleVolumes", "RecordLost", "NameTaken", "ScalingNotSupported"];
     if let Some(wait) = found.waits.iter().find(|wait| human.contains(&wait.reason)) {
         return finding(Some(true), wait.reason, wait.sentence.clone());
     }
