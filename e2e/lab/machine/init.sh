@@ -3,7 +3,6 @@
 # programs of its role, keeps them running, and says that it is there by writing its pid outside and its start time.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
-. "$lab_dir/lib/cgroups.sh"
 
 machine=$1
 directory=$(machine_dir "$machine")
@@ -13,7 +12,8 @@ identity="${stat[0]} ${stat[21]}"
 
 mount_cgroups() {
   local controllers controller
-  if [[ $(cgroup_version) == 2 ]]; then
+  # Not by looking at /sys/fs/cgroup: the machine's own /sys is empty there.
+  if grep -q '^unified ' "$directory/cgroups"; then
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
     return
   fi
