@@ -31,9 +31,6 @@ const STEAL_LIMIT: f64 = 0.05;
 /// … or other processes on it did.
 const FOREIGN_LIMIT: f64 = 0.10;
 
-/// How often a disturbed run is repeated.
-const REPEATS: usize = 2;
-
 /// Between two runs: what the last one left behind, such as a snapshot, ends or shows.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -50,6 +47,8 @@ pub struct Comparison {
     pub measured: Duration,
     /// Load on a server in Java before the first run of each group of rows.
     pub java_warm_up: Duration,
+    /// How often a disturbed run is repeated.
+    pub repeats: usize,
     /// Only rows whose name contains this.
     pub only: Option<String>,
     /// Where the servers keep their data.
@@ -197,7 +196,7 @@ impl Comparison {
                 if cell.failure.is_some() {
                     continue;
                 }
-                let run = contender.run_undisturbed(row, self.measured);
+                let run = contender.run_undisturbed(row, self.measured, self.repeats);
                 let shown = match &run {
                     Ok(run) => summary::one_line(run),
                     Err(failure) => format!("failed: {failure}"),
@@ -245,8 +244,12 @@ impl Contender<'_> {
         }
     }
 
-    fn run_undisturbed(&self, row: &Row, measured: Duration) -> Result<Run, String> {
-        let mut repeats = REPEATS;
+    fn run_undisturbed(
+        &self,
+        row: &Row,
+        measured: Duration,
+        mut repeats: usize,
+    ) -> Result<Run, String> {
         loop {
             thread::sleep(PAUSE);
             let outcome = self.run(row, measured)?;

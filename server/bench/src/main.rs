@@ -82,6 +82,9 @@ struct CompareOptions {
     /// with fewer than three rounds.
     #[arg(long)]
     java_warm_up: Option<f64>,
+    /// How often a run is repeated when its host or other processes took part of the machine.
+    #[arg(long, default_value_t = 2)]
+    repeats: usize,
     /// Only rows whose name contains this.
     #[arg(long)]
     only: Option<String>,
@@ -272,6 +275,7 @@ impl CompareOptions {
             rounds: self.rounds,
             measured: seconds("--seconds", self.seconds)?,
             java_warm_up: seconds("--java-warm-up", self.java_warm_up.unwrap_or(warm_up))?,
+            repeats: self.repeats,
             only: self.only.clone(),
             directory: self.directory.clone(),
         })

@@ -135,13 +135,13 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let load = &self.load;
         let pace = match (load.outstanding, load.offered_per_second) {
-            (Some(count), _) => format!("× {count} outstanding"),
+            (Some(count), _) => format!(" × {count} outstanding"),
             (None, Some(rate)) => format!(", {rate}/s offered"),
             (None, None) => String::new(),
         };
         writeln!(
             f,
-            "{}: {} sessions {pace}, {}-byte values, {} keys",
+            "{}: {} sessions{pace}, {}-byte values, {} keys",
             load.mix, load.sessions, load.value_bytes, load.keys
         )?;
         writeln!(

@@ -96,7 +96,8 @@ fn notes(results: &Results) -> String {
     let summaries: Vec<_> = cells.iter().filter_map(|(_, cell)| Summary::of(cell)).collect();
     let read_back: u64 = summaries.iter().map(|summary| summary.read_back).sum();
     let mut text = format!(
-        "\nAfter each run with writes a sample of the acknowledged ones is read back from every server: {read_back} in all, none missing or different.\n"
+        "\nAfter each run with writes a sample of the acknowledged ones is read back from every server: {read_back} in all{}.\n",
+        if results.has_failure() { "" } else { ", none missing or different" }
     );
     if cells.iter().any(|(_, cell)| cell.contender == "Java tuned") {
         text.push_str(
@@ -110,7 +111,7 @@ fn notes(results: &Results) -> String {
     if summaries.iter().any(|summary| summary.disturbed) {
         text.push_str(
             "\n`~` The machine was disturbed in a run (its host took more than 5 % of it, or other processes more than 10 %) \
-             and was so again when the run was repeated.\n",
+             and was so to the last repetition of it.\n",
         );
     }
     for (row, cell) in cells {
@@ -182,5 +183,123 @@ fn duration(us: f64) -> String {
         format!("{:.2} ms", us / 1e3)
     } else {
         format!("{:.1} ms", us / 1e3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use expect_test::expect;
+
+    use super::*;
+    use crate::compare::machine::Machine;
+    use crate::compare::{Cell, Run};
+    use crate::cpu::CpuUse;
+    use crate::latency::LatencySummary;
+    use crate::prepare::Verification;
+    use crate::report::{Load, Outcome};
+    use crate::workload::PathShape;
+
+    fn run(rate: f64, p50_us: f64, cpu_us: f64) -> Run {
+        Run {
+            outcome: Outcome {
+                load: Load {
+                    mix: "set".to_owned(),
+                    sessions: 64,
+                    outstanding: Some(16),
+                    offered_per_second: None,
+                    value_bytes: 100,
+                    keys: 10,
+                    paths: PathShape::Short,
+                },
+                seconds: 1.0,
+                operations: rate as u64,
+                rate,
+                latency: LatencySummary {
+                    p50_us,
+                    p99_us: p50_us * 2.0,
+                    p999_us: p50_us * 10.0,
+                    ..LatencySummary::default()
+                },
+                kinds: Vec::new(),
+                errors: BTreeMap::new(),
+                lost_sessions: 0,
+                unanswered: 0,
+                cpu: CpuUse::default(),
+                server_us_per_operation: cpu_us,
+                generator_us_per_operation: 0.5,
+                verification: Some(Verification { checked: 100, ..Verification::default() }),
+            },
+            disturbed: false,
+        }
+    }
+
+    fn cell(contender: &str, runs: Vec<Run>) -> Cell {
+        Cell { contender: contender.to_owned(), runs, failure: None }
+    }
+
+    #[test]
+    fn a_row_shows_medians_the_better_java_and_what_failed() {
+        let mut disturbed = run(500_000.0, 600.0, 1.5);
+        disturbed.disturbed = true;
+        disturbed.outcome.cpu.generator_ns = 990_000_000;
+        let ours = vec![disturbed, run(400_000.0, 700.0, 2.0), run(450_000.0, 650.0, 1.75)];
+        let results = Results {
+            machine: Machine::default(),
+            rounds: 3,
+            seconds: 1.0,
+            java_warm_up_seconds: 20.0,
+            one: vec![RowResult {
+                name: "set 64×16".to_owned(),
+                measures_rate: true,
+                cells: vec![
+                    cell("zab", ours),
+                    cell("Java", vec![run(40_000.0, 20_000.0, 21.0)]),
+                    cell("Java tuned", vec![run(45_000.0, 18_000.0, 20.0)]),
+                ],
+            }],
+            three: vec![RowResult {
+                name: "read 48×16".to_owned(),
+                measures_rate: true,
+                cells: vec![
+                    Cell {
+                        failure: Some("3 connections were lost".to_owned()),
+                        ..cell("zab", Vec::new())
+                    },
+                    cell("Java", vec![run(60_000.0, 900.0, 29.0), run(62_000.0, 940.0, 30.0)]),
+                ],
+            }],
+        };
+        let page = page(&results);
+        let (_, tables) = page.split_once("## One server").unwrap();
+        expect![[r#"
+
+
+            The server has one processor for itself, the load generator another.
+
+            | load | zab ops/s | Java ops/s | ratio | zab p50 / p99 / p99.9 | Java p50 / p99 / p99.9 | zab CPU/op | Java CPU/op | ratio |
+            |---|---|---|---|---|---|---|---|---|
+            | set 64×16 | >~450 k (400 k–500 k) | 45.0 k (45.0 k–45.0 k) tuned | **10×** | 650 µs / 1.30 ms / 6.50 ms | 18.0 ms / 36.0 ms / 180.0 ms | 1.75 µs | 20.00 µs | **11×** |
+
+            ## Three servers
+
+            Three servers and the load generator share all processors; sessions are spread over the servers. CPU time is that of the three together.
+
+            | load | zab ops/s | Java ops/s | ratio | zab p50 / p99 / p99.9 | Java p50 / p99 / p99.9 | zab CPU/op | Java CPU/op | ratio |
+            |---|---|---|---|---|---|---|---|---|
+            | read 48×16 | – | 61.0 k (60.0 k–62.0 k) | – | – | 920 µs / 1.84 ms / 9.20 ms | – | 29.50 µs | – |
+
+            After each run with writes a sample of the acknowledged ones is read back from every server: 700 in all, none missing or different.
+
+            Java with three servers is the better of its defaults and of `commitProcessor.maxReadBatchSize=200`, `commitProcessor.maxCommitBatchSize=200`, `digest.enabled=false` (*tuned*).
+
+            `>` The load generator used up its processor: the server can do more.
+
+            `~` The machine was disturbed in a run (its host took more than 5 % of it, or other processes more than 10 %) and was so to the last repetition of it.
+
+            **read 48×16, zab: failed.** 3 connections were lost
+        "#]]
+        .assert_eq(tables);
     }
 }
