@@ -1,0 +1,534 @@
+//! The shell of a simulated server: what goes into the core, and how its outputs are carried out. The order is that of
+//! `core_loop` and `log_thread` of the server.
+
+use std::sync::Arc;
+
+use replica::shard::{Limits, Micros};
+use replica::{
+    Input, Now, Output, PeerMessage, Replica, Report, Shard, ShardId, ShardOutput,
+};
+use store::{Empty, Options, Store};
+use tree::SharedTree;
+use zab::{LinkId, Message, Millis, Standing, Zxid};
+
+use super::{Event, HASH_SEED, Phase, World};
+use crate::check::{digests, name};
+use crate::disk::SimDisk;
+use crate::host::{HostEvent, Process};
+use crate::log_worker::{Done, LogTask, LogWorker};
+use crate::network::{Packet, tree_from_bytes, tree_to_bytes};
+use crate::planted::Planted;
+use crate::profile::{MS, SECOND};
+use crate::trace::Time;
+
+/// Bounds of a connection; small, so that they are met.
+const LIMITS: Limits =
+    Limits { frame_bytes_max: 1 << 20, pending_len_max: 8, output_bytes_max: 1 << 20 };
+
+/// More ticks than this in one millisecond: the core asks for the time in vain.
+const TICKS_MAX: u32 = 100;
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The process alone: the disk stays as it is, and the system closes its connections.
+    Killed,
+    /// With the whole host: what was not synced is torn, and nobody is told.
+    PowerCut,
+}
+
+impl World {
+    fn options(&self, host: usize) -> Options {
+        Options {
+            segment_bytes: self.profile.segment_bytes,
+            history_bytes: self.profile.history_bytes_max,
+            empty: if self.hosts[host].is_founded { Empty::IsSuspect } else { Empty::IsNew },
+            hash_seed: HASH_SEED,
+        }
+    }
+
+    /// Starts a process on what its disk holds.
+    pub(super) fn start(&mut self, host: usize) {
+        if self.hosts[host].process.is_some() {
+            return;
+        }
+        let (disk, options) = (self.hosts[host].disk.clone(), self.options(host));
+        let (store, recovered) = match Store::open(Arc::new(disk), options) {
+            Ok(opened) => opened,
+            Err(error) => return self.storage_failed(host, &error),
+        };
+        self.hosts[host].is_founded = true;
+        self.trace.mix(&[recovered.last.0.cast_unsigned()]);
+        self.trace.line(self.now, || {
+            let (last, epochs) = (recovered.last, recovered.epochs);
+            let trusted = if recovered.trusted { "" } else { ", untrusted" };
+            format!("{} starts with {last}, {epochs:?}{trusted}", name(host))
+        });
+        self.check.on_recovered(host, recovered.last, &recovered.recent, recovered.epochs);
+        let mut epochs = recovered.epochs;
+        if self.planted == Some(Planted::ForgottenPromise) {
+            epochs.accepted = epochs.current;
+        }
+        let zab_recovered = zab::Recovered {
+            epochs,
+            last: recovered.last,
+            recent: recovered.recent,
+            trusted: recovered.trusted,
+        };
+        let tree = SharedTree::new(recovered.tree);
+        let wall_ms = self.hosts[host].wall_ms + (self.now / MS).cast_signed();
+        let now = Now { monotonic: Millis(0), wall_ms };
+        let mut outputs = Vec::new();
+        let config = self.hosts[host].config.clone();
+        let replica = Replica::new(config, zab_recovered, tree.clone(), now, &mut outputs);
+        self.hosts[host].process = Some(Process {
+            replica,
+            shard: Shard::new(ShardId(0), LIMITS, None),
+            tree,
+            log: LogWorker::new(host, store, self.planted),
+            outputs,
+            standing: Standing::Looking,
+            started_at: self.now,
+            timer_at: None,
+            ticks: (Millis(0), 0),
+            last_report_at: self.now,
+            links: std::collections::BTreeMap::new(),
+            links_accepted: 0,
+            clients: std::collections::BTreeMap::new(),
+            connections: 0,
+            snapshot: None,
+            is_leaving: false,
+        });
+        self.election_host_started(host);
+        self.schedule_host(self.now, host, HostEvent::PrepareSegment);
+        self.schedule_host(self.now, host, HostEvent::ReportTouched);
+        self.inputs(host, Vec::new());
+    }
+
+    /// A process ends, with or without its host.
+    pub(crate) fn stop(&mut self, host: usize, end: End) {
+        self.trace.line(self.now, || format!("{} {end:?}", name(host)));
+        let it = &mut self.hosts[host];
+        it.process = None;
+        it.incarnation += 1;
+        it.is_paused = false;
+        it.inbox.clear();
+        if end == End::PowerCut {
+            it.disk = it.disk.after_power_cut(&mut self.random);
+        }
+        self.links_of_stopped(host, end);
+        self.clients_of_stopped(host, end);
+        self.check.on_stopped(host);
+        let at = match self.phase {
+            Phase::Safety => self.after(self.profile.outage_us),
+            Phase::Liveness | Phase::Quiet => self.now + SECOND,
+        };
+        let incarnation = self.hosts[host].incarnation;
+        self.schedule(at, Event::Start { host, incarnation });
+    }
+
+    /// The store could not do something: the process stops, as in production. Only the world may be the reason.
+    fn storage_failed(&mut self, host: usize, error: &store::Error) {
+        self.trace.line(self.now, || format!("{}: {error}", name(host)));
+        if self.hosts[host].disk.is_dark() {
+            self.stop(host, End::PowerCut);
+        } else if self.hosts[host].disk.has_failed() {
+            self.hosts[host].disk.mend();
+            self.stop(host, End::Killed);
+        } else {
+            self.check.fail("Storage", format!("{}: {error}", name(host)));
+        }
+    }
+}
+
+/// Events of a process.
+impl World {
+    pub(super) fn host_event(&mut self, host: usize, incarnation: u32, event: HostEvent) {
+        let it = &mut self.hosts[host];
+        if it.incarnation != incarnation || it.process.is_none() {
+            return;
+        }
+        if it.is_paused {
+            it.inbox.push_back(event);
+        } else {
+            self.process_event(host, event);
+        }
+    }
+
+    /// A paused host goes on with all that came in meanwhile.
+    pub(super) fn resume(&mut self, host: usize, incarnation: u32) {
+        if self.hosts[host].incarnation != incarnation || !self.hosts[host].is_paused {
+            return;
+        }
+        self.trace.line(self.now, || format!("{} goes on", name(host)));
+        self.hosts[host].is_paused = false;
+        let inbox = std::mem::take(&mut self.hosts[host].inbox);
+        // What the core was to get comes in one batch, as it does behind a full queue.
+        let mut batch = Vec::new();
+        for event in inbox {
+            match event {
+                HostEvent::Input(input) => batch.push(input),
+                event => {
+                    self.inputs(host, std::mem::take(&mut batch));
+                    self.host_event(host, incarnation, event);
+                }
+            }
+        }
+        if self.hosts[host].incarnation == incarnation {
+            self.inputs(host, batch);
+        }
+    }
+
+    fn process_event(&mut self, host: usize, event: HostEvent) {
+        match event {
+            HostEvent::Input(input) => self.inputs(host, vec![input]),
+            HostEvent::Snapshot { link, to, bytes, node } => {
+                let piece_bytes = 1 + self.random.below(700) as usize;
+                match tree_from_bytes(&bytes, to, piece_bytes) {
+                    Ok(tree) => {
+                        self.check.servers[host].incoming = node;
+                        let message = PeerMessage::Snapshot { to, tree: Box::new(tree) };
+                        self.inputs(host, vec![Input::Message { link, message }]);
+                    }
+                    Err(what) => self.check.fail("Snapshot", what),
+                }
+            }
+            HostEvent::Timer(at) => self.timer(host, at),
+            HostEvent::LogStep => self.log_step(host),
+            HostEvent::SnapshotWritten => self.write_snapshot(host),
+            HostEvent::PrepareSegment => {
+                let maintenance = self.hosts[host].process.as_ref().map(|it| &it.log.maintenance);
+                if let Some(Err(error)) = maintenance.map(|it| it.prepare_segment()) {
+                    self.storage_failed(host, &error);
+                }
+            }
+            HostEvent::ReportTouched => {
+                let touched =
+                    self.hosts[host].process.as_mut().and_then(|it| it.shard.take_touched());
+                self.inputs(host, touched.into_iter().collect());
+                let at = self.now + self.profile.tick_ms * MS / 4;
+                self.schedule_host(at, host, HostEvent::ReportTouched);
+            }
+            HostEvent::Accept { client, attempt } => self.accept_client(host, client, attempt),
+            HostEvent::Bytes { client, attempt, bytes } => {
+                self.client_bytes(host, client, attempt, &bytes);
+            }
+            HostEvent::Gone { client, attempt } => self.client_gone(host, client, attempt),
+            HostEvent::Leave => self.leave(host),
+        }
+    }
+
+    fn timer(&mut self, host: usize, at: Time) {
+        let Some(process) = &mut self.hosts[host].process else { return };
+        if process.timer_at != Some(at) {
+            return;
+        }
+        process.timer_at = None;
+        let now = process.monotonic(self.now);
+        process.ticks = if process.ticks.0 == now { (now, process.ticks.1 + 1) } else { (now, 0) };
+        if process.ticks.1 > TICKS_MAX {
+            let what = format!("{} asks for ticks in vain at {} ms", name(host), now.0);
+            return self.check.fail("TimeMustPass", what);
+        }
+        self.inputs(host, vec![Input::Tick]);
+    }
+
+    fn log_step(&mut self, host: usize) {
+        let Some(process) = &mut self.hosts[host].process else { return };
+        process.log.is_scheduled = false;
+        let done = match process.log.step(&mut self.check) {
+            Ok(done) => done,
+            Err(error) => return self.storage_failed(host, &error),
+        };
+        if process.log.has_rolled() {
+            let at = self.after((MS, 20 * MS));
+            self.schedule_host(at, host, HostEvent::PrepareSegment);
+        }
+        match done {
+            Done::Report(input) => self.report(host, input),
+            Done::Snapshot(snapshot) => {
+                if let Some(process) = &mut self.hosts[host].process {
+                    process.snapshot = Some(snapshot);
+                }
+                let at = self.after((MS, SECOND));
+                self.schedule_host(at, host, HostEvent::SnapshotWritten);
+            }
+            Done::Silent => {}
+        }
+        self.schedule_log(host);
+        if self.random.one_in(100) {
+            self.check_image(host);
+        }
+    }
+
+    /// Starts a copy from what is certain to be on the disk.
+    pub(crate) fn check_image(&mut self, host: usize) {
+        let image: SimDisk = self.hosts[host].disk.durable_image();
+        match Store::open(Arc::new(image), self.options(host)) {
+            Ok((_, recovered)) => self.check.check_durable_image(host, recovered.last),
+            Err(error) => {
+                let what = format!("{} could not start without power: {error}", name(host));
+                self.check.fail("DurableImage", what);
+            }
+        }
+    }
+
+    fn write_snapshot(&mut self, host: usize) {
+        let Some(process) = &mut self.hosts[host].process else { return };
+        let Some(snapshot) = process.snapshot.take() else { return };
+        let written = snapshot.write(&mut |_| {});
+        let removed = written.and_then(|_| process.log.maintenance.remove_old(3));
+        process.log.is_writing = false;
+        if let Err(error) = removed {
+            self.storage_failed(host, &error);
+        }
+    }
+
+    /// The log thread tells the core something.
+    fn report(&mut self, host: usize, input: Input) {
+        let at = self.after((20, 200));
+        let Some(process) = &mut self.hosts[host].process else { return };
+        process.last_report_at = process.last_report_at.max(at);
+        let at = process.last_report_at;
+        self.schedule_host(at, host, HostEvent::Input(input));
+    }
+
+    /// Has the log thread take its next step, if there is work.
+    fn schedule_log(&mut self, host: usize) {
+        let it = &mut self.hosts[host];
+        let Some(process) = &mut it.process else { return };
+        if process.log.is_scheduled || !process.log.has_work() {
+            return;
+        }
+        process.log.is_scheduled = true;
+        let slow = self.now < it.slow_until;
+        let took = self.random.within(self.profile.sync_us);
+        let at = self.now + if slow { took * 100 } else { took };
+        self.schedule_host(at, host, HostEvent::LogStep);
+    }
+
+    /// Leadership is given away: the log is finished, then the process ends.
+    fn leave(&mut self, host: usize) {
+        while let Some(process) = &mut self.hosts[host].process {
+            if !process.log.has_work() {
+                break;
+            }
+            if let Err(error) = process.log.step(&mut self.check) {
+                return self.storage_failed(host, &error);
+            }
+        }
+        self.stop(host, End::Killed);
+    }
+}
+
+/// The core.
+impl World {
+    /// Handles a batch of inputs, then carries out what came of it, until nothing more comes.
+    pub(super) fn inputs(&mut self, host: usize, mut batch: Vec<Input>) {
+        loop {
+            let it = &mut self.hosts[host];
+            let wall_ms = it.wall_ms + (self.now / MS).cast_signed();
+            let Some(process) = &mut it.process else { return };
+            let now = Now { monotonic: process.monotonic(self.now), wall_ms };
+            let mut outputs = std::mem::take(&mut process.outputs);
+            // Where in the outputs the tree was rebuilt, and to which zxid.
+            let mut restored = Vec::new();
+            for input in batch.drain(..) {
+                match &input {
+                    Input::Truncated { tree: Some(tree), .. } => {
+                        restored.push((outputs.len(), Zxid(tree.last_zxid())));
+                    }
+                    Input::Truncated { tree: None, .. } => {
+                        restored.push((outputs.len(), Zxid(process.tree.read().last_zxid())));
+                    }
+                    Input::SnapshotInstalled { zxid } => restored.push((outputs.len(), *zxid)),
+                    _ => {}
+                }
+                process.replica.handle(now, input, &mut outputs);
+            }
+            let for_shard = self.carry_out(host, &mut outputs, &restored);
+            let Some(process) = &mut self.hosts[host].process else { return };
+            process.outputs = outputs;
+            let tree = process.tree.read();
+            for output in for_shard {
+                process.shard.on_core(Micros(self.now), &tree, output);
+            }
+            assert!(process.shard.may_read(&tree), "the only shard has heard of every change");
+            let (last, status) = (Zxid(tree.last_zxid()), process.replica.status());
+            self.check.on_tree(host, last, || digests(&tree));
+            drop(tree);
+            if !self.profile.is_standalone {
+                self.check.on_status(host, &status);
+            }
+            batch = self.settle_shard(host);
+            if batch.is_empty() {
+                break;
+            }
+        }
+        self.rearm(host);
+    }
+
+    /// Sets the timer when it is due earlier than before.
+    fn rearm(&mut self, host: usize) {
+        let Some(process) = &mut self.hosts[host].process else { return };
+        let Some(Millis(wake_at)) = process.replica.wake_at() else { return };
+        let at = (process.started_at + wake_at * MS).max(self.now + 5);
+        if process.timer_at.is_none_or(|timer_at| at < timer_at) {
+            process.timer_at = Some(at);
+            self.schedule_host(at, host, HostEvent::Timer(at));
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        host: usize,
+        outputs: &mut Vec<Output>,
+        restored: &[(usize, Zxid)],
+    ) -> Vec<ShardOutput> {
+        let mut restored = restored.iter().copied().peekable();
+        let mut log_tasks = Vec::new();
+        let mut for_shard = Vec::new();
+        let count = outputs.len();
+        for (position, output) in outputs.drain(..).enumerate() {
+            while let Some((_, last)) = restored.next_if(|(at, _)| *at <= position) {
+                self.check.on_restored(host, last);
+            }
+            match output {
+                Output::Shard(output) => {
+                    if let ShardOutput::Applied { zxid, .. } = &output {
+                        self.check.on_applied(host, *zxid);
+                    }
+                    for_shard.push(output);
+                }
+                output => self.carry_out_one(host, output, &mut log_tasks),
+            }
+        }
+        for (_, last) in restored {
+            debug_assert!(count > 0 || outputs.is_empty());
+            self.check.on_restored(host, last);
+        }
+        self.submit(host, &mut log_tasks);
+        for_shard
+    }
+
+    fn submit(&mut self, host: usize, log_tasks: &mut Vec<LogTask>) {
+        if log_tasks.is_empty() {
+            return;
+        }
+        if self.planted == Some(Planted::AckBeforeFsync) {
+            for task in log_tasks.iter() {
+                if let LogTask::Append { append, .. } = task {
+                    self.report(host, Input::Durable { append: *append });
+                }
+            }
+        }
+        if let Some(process) = &mut self.hosts[host].process {
+            process.log.submit(log_tasks);
+        }
+        self.schedule_log(host);
+    }
+
+    fn carry_out_one(&mut self, host: usize, output: Output, log_tasks: &mut Vec<LogTask>) {
+        match output {
+            Output::Notify { to, notification } => {
+                self.notify(host, to.0 as usize - 1, notification);
+            }
+            Output::Dial { link, leader } => self.dial(host, link, leader.0 as usize - 1),
+            Output::Send { link, message } => self.send(host, link, message),
+            Output::SendSnapshot { link, to, tree } => {
+                let node = self.check.servers[host].in_tree();
+                if self.check.histories.zxid(node) != to || tree.last_zxid() != to.0 {
+                    let what = format!("{} sends a tree that is not as of {to}", name(host));
+                    self.check.fail("Snapshot", what);
+                }
+                self.trace.line(self.now, || format!("{} sends SNAP {to}", name(host)));
+                let bytes = tree_to_bytes(tree);
+                self.trace.mix_bytes(&bytes);
+                self.send_packet(host, link, Packet::Snapshot { to, bytes, node });
+            }
+            Output::Close { link, why } => self.close(host, link, &why),
+            Output::Append { append, zxid, payload } => {
+                self.check.on_append(host, zxid, &payload);
+                self.trace.mix(&[zxid.0.cast_unsigned()]);
+                self.trace.mix_bytes(&payload);
+                self.trace.line(self.now, || format!("{} appends {zxid}", name(host)));
+                log_tasks.push(LogTask::Append { append, zxid, payload });
+            }
+            Output::SaveEpochs { epochs } => {
+                self.check.on_save_epochs(host, epochs);
+                self.trace.line(self.now, || format!("{} saves {epochs:?}", name(host)));
+                log_tasks.push(LogTask::SaveEpochs(epochs));
+            }
+            Output::Truncate { after, rebuild } => {
+                self.check.on_truncate(host, after);
+                self.trace.line(self.now, || {
+                    format!("{} truncates after {after}, {rebuild:?}", name(host))
+                });
+                log_tasks.push(LogTask::Truncate { after, rebuild });
+            }
+            Output::InstallSnapshot { zxid, tree } => {
+                self.check.on_install(host, zxid);
+                self.trace.line(self.now, || format!("{} installs {zxid}", name(host)));
+                log_tasks.push(LogTask::InstallSnapshot { zxid, tree });
+            }
+            Output::TakeSnapshot { tree, .. } => log_tasks.push(LogTask::TakeSnapshot { tree }),
+            Output::Report(report) => self.told(host, &report),
+            Output::HandedOff => {
+                let at = self.after((0, 50 * MS));
+                if self.hosts[host].process.as_ref().is_some_and(|it| it.is_leaving) {
+                    self.schedule_host(at, host, HostEvent::Leave);
+                }
+            }
+            Output::Shard(_) => {}
+        }
+    }
+
+    fn told(&mut self, host: usize, report: &Report) {
+        self.trace.line(self.now, || format!("{}: {report:?}", name(host)));
+        if let Report::Became(standing) = report {
+            if let Some(process) = &mut self.hosts[host].process {
+                process.standing = *standing;
+            }
+            self.check.on_standing(host, *standing);
+        }
+    }
+
+    fn send(&mut self, host: usize, link: LinkId, message: PeerMessage) {
+        if let PeerMessage::Zab(message) = &message {
+            if !matches!(message, Message::Ping { .. }) {
+                self.trace.line(self.now, || {
+                    let to = self.far_end(host, link).map_or("nobody".to_owned(), name);
+                    format!("{} → {to}: {}", name(host), shown(message))
+                });
+            }
+            match message {
+                Message::Ack { zxid } => self.check.on_ack(host, link, *zxid),
+                Message::Propose { zxid, .. }
+                    if self.planted == Some(Planted::CommitWithoutMajority) =>
+                {
+                    self.forge_ack(host, link, *zxid);
+                }
+                _ => {}
+            }
+        }
+        self.send_packet(host, link, Packet::Message(message));
+    }
+
+    /// Planted: a proposal counts as acknowledged by whom it is sent to.
+    fn forge_ack(&mut self, host: usize, link: LinkId, zxid: Zxid) {
+        let standing = self.hosts[host].process.as_ref().map(|it| it.standing);
+        if matches!(standing, Some(Standing::Leading { epoch }) if epoch == zxid.epoch()) {
+            let message = PeerMessage::Zab(Message::Ack { zxid });
+            self.report(host, Input::Message { link, message });
+        }
+    }
+}
+
+/// A packet for the trace: without its payload.
+fn shown(message: &Message) -> String {
+    match message {
+        Message::Propose { zxid, .. } => format!("Propose {zxid}"),
+        Message::Inform { zxid, .. } => format!("Inform {zxid}"),
+        other => format!("{other:?}"),
+    }
+}
