@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jute::OpCode;
-use zab::LinkId;
+use zab::{LinkId, Zxid};
 
 use crate::request::{Client, Connect, SessionId};
 
@@ -27,6 +27,8 @@ pub struct Learning {
     forwarded: BTreeMap<SessionId, VecDeque<Forwarded>>,
     /// Forwarded `sync`s: the leader answers in order.
     syncs: VecDeque<(Client, i32)>,
+    /// Answered `sync`s, each with what must be applied before the client is told.
+    syncs_due: VecDeque<(Zxid, Client, i32)>,
     /// Asked revalidations: the leader answers in order.
     revalidations: VecDeque<(Client, Connect)>,
     /// Sessions heard since the last PING.
@@ -41,6 +43,7 @@ impl Learning {
             link,
             forwarded: BTreeMap::new(),
             syncs: VecDeque::new(),
+            syncs_due: VecDeque::new(),
             revalidations: VecDeque::new(),
             touched: BTreeSet::new(),
         }
@@ -69,9 +72,17 @@ impl Learning {
         self.syncs.push_back((client, xid));
     }
 
-    /// Takes out the oldest `sync`.
-    pub fn synced(&mut self) -> Option<(Client, i32)> {
-        self.syncs.pop_front()
+    /// The leader has answered the oldest `sync`: its client is told when `after` is applied.
+    pub fn sync_is_due_after(&mut self, after: Zxid) {
+        if let Some((client, xid)) = self.syncs.pop_front() {
+            self.syncs_due.push_back((after, client, xid));
+        }
+    }
+
+    /// Takes out the oldest answered `sync` that needs no more than `applied`.
+    pub fn synced(&mut self, applied: Zxid) -> Option<(Client, i32)> {
+        let due = self.syncs_due.pop_front_if(|(after, ..)| *after <= applied);
+        due.map(|(_, client, xid)| (client, xid))
     }
 
     /// Remembers a question about a session.

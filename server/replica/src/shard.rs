@@ -84,6 +84,8 @@ pub struct Shard {
     /// The newest transaction the core has told of.
     seen: Zxid,
     serving: bool,
+    /// Connections whose next request is a read that has to wait until the shard has heard of all the tree shows.
+    stuck: Vec<ConnectionId>,
     /// Connections heard of since that was last reported.
     touched: Vec<ConnectionId>,
     for_core: Vec<Input>,
@@ -108,6 +110,7 @@ impl Shard {
             watches: WatchTable::new(),
             seen: Zxid::ZERO,
             serving: false,
+            stuck: Vec::new(),
             touched: Vec::new(),
             for_core: Vec::new(),
             woken: Vec::new(),
@@ -246,7 +249,7 @@ impl Shard {
             }
             ShardOutput::Refused { client } => self.refused(client.connection),
             ShardOutput::Reply { client, xid, zxid, outcome } => {
-                self.reply(tree, client.connection, xid, zxid, &outcome);
+                self.reply(tree, client.connection, xid, zxid, outcome);
             }
             ShardOutput::SessionClosed { session } => {
                 if let Some(connection) = self.sessions.remove(&session) {
@@ -258,6 +261,11 @@ impl Shard {
                 self.seen = Zxid(tree.last_zxid());
             }
             ShardOutput::Halted => self.halt(),
+        }
+        if !self.stuck.is_empty() && self.may_read(tree) {
+            for connection in std::mem::take(&mut self.stuck) {
+                self.advance(tree, connection);
+            }
         }
     }
 
@@ -311,6 +319,7 @@ impl Shard {
                     op,
                     arrived: self.now,
                     body: echo,
+                    answer: None,
                 });
                 let auth = it.auth.clone();
                 let request = Request { session, xid: header.xid, op, body, auth };
@@ -325,18 +334,6 @@ impl Shard {
                 it.pending.push_back(Pending::Read(frame));
                 Ok(())
             }
-        }
-    }
-
-    /// Answers the reads that waited behind a write that is answered now.
-    fn resume_reads(&mut self, tree: &DataTree, connection: ConnectionId) {
-        while let Some(it) = self.connections.get_mut(&connection) {
-            let Some(Pending::Read(frame)) =
-                it.pending.pop_front_if(|pending| matches!(pending, Pending::Read(_)))
-            else {
-                return;
-            };
-            self.read(tree, connection, &frame);
         }
     }
 }

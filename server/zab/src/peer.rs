@@ -121,6 +121,12 @@ impl Peer {
         }
     }
 
+    /// The last zxid known to be committed; delivered as soon as it is durable here.
+    #[must_use]
+    pub fn committed(&self) -> Zxid {
+        self.core.log.committed()
+    }
+
     /// Proposes a transaction under [`Peer::next_zxid`], which is returned.
     ///
     /// # Panics

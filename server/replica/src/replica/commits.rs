@@ -134,6 +134,7 @@ impl Replica {
             outputs.push(Output::Shard(ShardOutput::SessionClosed { session }));
         }
         self.answer_syncs(zxid, outputs);
+        self.answer_learner_syncs(outputs);
         self.count_for_snapshot(zxid, outputs);
     }
 

@@ -61,11 +61,20 @@ impl Replica {
                 let Role::Learning(learning) = &mut self.role else {
                     return;
                 };
-                let Some((client, xid)) = learning.synced() else {
-                    return;
-                };
-                self.reply(client, xid, self.applied(), Outcome::Synced, outputs);
+                // What was committed before this was said may still wait for our own disk.
+                learning.sync_is_due_after(self.peer.committed());
+                self.answer_learner_syncs(outputs);
             }
+        }
+    }
+
+    /// Answers the `sync`s of our clients whose time has come.
+    pub(super) fn answer_learner_syncs(&mut self, outputs: &mut Vec<Output>) {
+        let applied = self.applied();
+        while let Role::Learning(learning) = &mut self.role
+            && let Some((client, xid)) = learning.synced(applied)
+        {
+            self.reply(client, xid, applied, Outcome::Synced, outputs);
         }
     }
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use jute::{OpCode, OwnedId};
+use zab::Zxid;
 
 use super::Micros;
+use crate::io::Outcome;
 use crate::request::{AuthIds, SessionId};
 
 /// Where a connection is in its life.
@@ -45,6 +47,8 @@ pub(super) enum Pending {
         arrived: Micros,
         /// The record of a `sync`, which is also its answer; empty for the others.
         body: Bytes,
+        /// The core's answer, when it came before it was its turn.
+        answer: Option<(Zxid, Outcome)>,
     },
     /// A read behind a write of its own session: the whole frame.
     Read(Bytes),
@@ -61,6 +65,9 @@ pub(super) struct Connection {
     pub(super) output: BytesMut,
     /// Whether it was heard of since the shard last reported that.
     pub(super) touched: bool,
+    /// The newest zxid an answer had. Clients remember the last one they were told, and find a server that is at
+    /// least as far: it must never go back.
+    pub(super) told: i64,
 }
 
 impl Connection {
@@ -74,6 +81,7 @@ impl Connection {
             pending: VecDeque::new(),
             output: BytesMut::new(),
             touched: false,
+            told: 0,
         }
     }
 

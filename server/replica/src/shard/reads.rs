@@ -52,6 +52,9 @@ impl Shard {
         let Some(it) = self.connections.get_mut(&connection) else {
             return;
         };
+        // A read behind an earlier write may have shown more than the write answered now.
+        let zxid = if zxid < 0 { zxid } else { zxid.max(it.told) };
+        it.told = it.told.max(zxid);
         let mut output = std::mem::take(&mut it.output);
         jute::frame::write(&mut output, |out| {
             let start = out.len();
