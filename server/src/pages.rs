@@ -1,13 +1,13 @@
 //! Gathers what the pages show from all parts of the server.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use replica::Replica;
-use zab::{Phase, Standing};
+use zab::{Epochs, Phase, ServerId, Standing, Zxid};
 
 use crate::clients::shard_loop::ShardCounters;
 use crate::config::Config;
@@ -22,36 +22,40 @@ use crate::status::{
 /// Where the numbers come from.
 pub struct Pages {
     config: Rc<Config>,
+    server: ServerId,
     core: CoreHandle,
-    log: Arc<LogCounters>,
-    housekeeping: Housekeeping,
-    shards: Vec<Arc<ShardCounters>>,
+    parts: RefCell<Option<Parts>>,
     started: Instant,
     heartbeat: Heartbeat,
     rejected: Rc<Cell<u64>>,
 }
 
+/// What there is once the data are read.
+struct Parts {
+    log: Arc<LogCounters>,
+    housekeeping: Housekeeping,
+    shards: Vec<Arc<ShardCounters>>,
+}
+
 impl Pages {
-    /// Pages of a server that is starting.
+    /// Pages of a server that reads its data.
     #[must_use]
-    pub fn new(
-        config: Rc<Config>,
-        core: CoreHandle,
-        log: &LogThread,
-        housekeeping: Housekeeping,
-        shards: &Shards,
-        started: Instant,
-    ) -> Rc<Self> {
+    pub fn new(config: Rc<Config>, server: ServerId, core: CoreHandle) -> Rc<Self> {
         Rc::new(Self {
             config,
+            server,
             core,
-            log: log.counters(),
-            housekeeping,
-            shards: shards.counters.clone(),
-            started,
+            parts: RefCell::new(None),
+            started: Instant::now(),
             heartbeat: Heartbeat::new(),
             rejected: Rc::new(Cell::new(0)),
         })
+    }
+
+    /// The data are read: from now on there are numbers to show.
+    pub fn recovered(&self, log: &LogThread, housekeeping: Housekeeping, shards: &Shards) {
+        let (log, shards) = (log.counters(), shards.counters.clone());
+        *self.parts.borrow_mut() = Some(Parts { log, housekeeping, shards });
     }
 
     /// What the core loop beats.
@@ -67,20 +71,58 @@ impl Pages {
     }
 
     /// Everything, as it is now.
-    ///
-    /// # Panics
-    /// Before the core is started.
     #[must_use]
     pub fn status(&self) -> ServerStatus {
-        let traffic = self.traffic();
-        let status = self.core.inspect(|replica, _, _| self.of_replica(replica, traffic));
-        status.expect("pages are served after the core is started")
+        let parts = self.parts.borrow();
+        let status = parts
+            .as_ref()
+            .and_then(|parts| self.core.inspect(|replica, _, _| self.of_replica(replica, parts)));
+        status.unwrap_or_else(|| self.recovering())
     }
 
-    fn of_replica(&self, replica: &Replica, traffic: Traffic) -> ServerStatus {
+    /// A server that reads its data: it lives, but is nobody yet.
+    fn recovering(&self) -> ServerStatus {
+        let standalone = self.config.cluster.is_standalone();
+        ServerStatus {
+            server: self.server,
+            role: if standalone { Role::Standalone } else { Role::Looking },
+            phase: Phase::Election,
+            leader: None,
+            serving: Serving::No("it is reading its data".to_owned()),
+            epochs: Epochs::default(),
+            last_logged: Zxid::ZERO,
+            last_durable: Zxid::ZERO,
+            last_committed: Zxid::ZERO,
+            config_version: self.config.cluster.version,
+            voters: self.voters(),
+            learners: Vec::new(),
+            elections: 0,
+            election_ms: 0,
+            uptime: self.started.elapsed(),
+            recovery_progress: 0.0,
+            heartbeat_age: self.heartbeat.age(),
+            tree: TreeStatus::default(),
+            traffic: Traffic::default(),
+            clients: Vec::new(),
+            storage: StorageStatus::default(),
+            transactions: Transactions::default(),
+        }
+    }
+
+    fn voters(&self) -> Vec<ServerId> {
+        match self.config.cluster.is_standalone() {
+            true => Vec::new(),
+            false => self.config.cluster.voters().collect(),
+        }
+    }
+
+    fn of_replica(&self, replica: &Replica, parts: &Parts) -> ServerStatus {
         let zab = replica.status();
         let standalone = self.config.cluster.is_standalone();
-        let traffic = Traffic { sessions_expired: replica.counters().sessions_expired, ..traffic };
+        let traffic = Traffic {
+            sessions_expired: replica.counters().sessions_expired,
+            ..self.traffic(parts)
+        };
         let serving = match zab.standing {
             Standing::Looking => Serving::No(why_looking(zab.phase).to_owned()),
             Standing::Leading { .. } | Standing::Following { .. } => Serving::Yes,
@@ -89,7 +131,6 @@ impl Pages {
             (true, _) => Role::Standalone,
             (false, standing) => Role::of(standing),
         };
-        let voters = if standalone { Vec::new() } else { self.config.cluster.voters().collect() };
         ServerStatus {
             server: zab.id,
             role,
@@ -101,18 +142,17 @@ impl Pages {
             last_durable: zab.last_durable,
             last_committed: zab.last_committed,
             config_version: self.config.cluster.version,
-            voters,
+            voters: self.voters(),
             learners: zab.learners,
             elections: zab.elections,
             election_ms: zab.election_ms,
             uptime: self.started.elapsed(),
-            // The pages are served when recovery is over.
             recovery_progress: 1.0,
             heartbeat_age: self.heartbeat.age(),
-            tree: self.tree(replica),
+            tree: Self::tree(replica, parts),
             traffic,
             clients: Vec::new(),
-            storage: self.storage(),
+            storage: Self::storage(parts),
             transactions: Transactions {
                 proposed: replica.counters().proposed,
                 committed: replica.counters().applied,
@@ -123,21 +163,21 @@ impl Pages {
         }
     }
 
-    fn tree(&self, replica: &Replica) -> TreeStatus {
+    fn tree(replica: &Replica, parts: &Parts) -> TreeStatus {
         let tree = replica.tree().read();
         TreeStatus {
             znodes: tree.node_count() as u64,
             ephemerals: tree.ephemeral_count() as u64,
             data_bytes: tree.data_size(),
             sessions: tree.sessions().len() as u64,
-            watches: self.shards.iter().map(|it| it.watches.load(Ordering::Relaxed)).sum(),
+            watches: parts.shards.iter().map(|it| it.watches.load(Ordering::Relaxed)).sum(),
         }
     }
 
-    fn traffic(&self) -> Traffic {
+    fn traffic(&self, parts: &Parts) -> Traffic {
         let mut traffic =
             Traffic { connections_rejected: self.rejected.get(), ..Traffic::default() };
-        for shard in &self.shards {
+        for shard in &parts.shards {
             traffic.connections += shard.connections.load(Ordering::Relaxed);
             traffic.packets_received += shard.received.load(Ordering::Relaxed);
             traffic.packets_sent += shard.sent.load(Ordering::Relaxed);
@@ -149,11 +189,11 @@ impl Pages {
         traffic
     }
 
-    fn storage(&self) -> StorageStatus {
+    fn storage(parts: &Parts) -> StorageStatus {
         StorageStatus {
-            fsync: self.log.sync.lock().clone(),
-            snapshot: self.housekeeping.counters().written.lock().clone(),
-            log_bytes: self.log.bytes.load(Ordering::Relaxed),
+            fsync: parts.log.sync.lock().clone(),
+            snapshot: parts.housekeeping.counters().written.lock().clone(),
+            log_bytes: parts.log.bytes.load(Ordering::Relaxed),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::clients::listener::{Acceptor, Entrance, Slots};
 use crate::clients::shard_loop::{CorePort, ShardLoop};
 use crate::clients::shard_thread::ShardThread;
 use crate::config::identity::{self, Initialize};
-use crate::config::{Config, HostPort};
+use crate::config::{Config, HostPort, ProcessConfig};
 use crate::core_loop::{CoreHandle, ShardPort, Shell};
 use crate::housekeeping::Housekeeping;
 use crate::log_thread::LogThread;
@@ -47,30 +47,36 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 /// When it cannot start: the configuration, the data directory or a port is not usable.
 pub async fn run(mut config: Config, environment: BTreeMap<String, String>) -> anyhow::Result<()> {
-    let started = Instant::now();
     let id = identity::server_id(&config, &environment)?;
     config.adopt(id)?;
     let config = Rc::new(config);
     let initialize = identity::initialize(&config.process, &environment);
-    let (store, recovered) = recover(&config, &initialize)?;
     let mut shutdown = Shutdown::listen().context("listen for signals")?;
-
     let core = CoreHandle::new();
+    // The pages come first: whoever watches must see that a server with many data is alive while it reads them.
+    let pages = Pages::new(config.clone(), id, core.clone());
+    tokio::task::spawn_local(beat(pages.heartbeat()));
+    serve_pages(&config, pages.clone()).await?;
+    let (store, recovered) = tokio::select! {
+        recovered = recover(&config, initialize) => recovered?,
+        signal = shutdown.requested() => {
+            tracing::info!(signal, "stopped while the data were read");
+            return Ok(());
+        }
+    };
+
     let tree = SharedTree::new(recovered.tree);
     let (reports, reported) = unbounded_channel();
     let housekeeping = Housekeeping::start(store.maintenance(), config.process.snap_retain_count);
     let log = LogThread::start(store, reports, housekeeping.clone());
     let shards = start_shards(&config, &core, &tree);
+    pages.recovered(&log, housekeeping, &shards);
     let peers = if config.cluster.is_standalone() {
         None
     } else {
         Some(Peers::start(&config, id, core.clone()).await?)
     };
     let listener = bind(&config.process.client, config.process.client_backlog).await?;
-    let pages = Pages::new(config.clone(), core.clone(), &log, housekeeping, &shards, started);
-    let heartbeat = pages.heartbeat();
-    tokio::task::spawn_local(beat(heartbeat));
-    serve_pages(&config, pages.clone()).await?;
 
     let replica_config = replica_config(&config, id);
     let zab_recovered = zab::Recovered {
@@ -113,19 +119,20 @@ pub async fn run(mut config: Config, environment: BTreeMap<String, String>) -> a
     Ok(())
 }
 
-/// Opens the store; says what was found.
-fn recover(config: &Config, initialize: &Initialize) -> anyhow::Result<(Store, store::Recovered)> {
-    let process = &config.process;
-    let disk = OsDisk::open(&process.data_dir, &process.data_log_dir)?;
-    let options = store::Options {
-        segment_bytes: process.segment_bytes,
-        history_bytes: process.history_bytes_max,
-        empty: if initialize.is_trusted() { store::Empty::IsNew } else { store::Empty::IsSuspect },
-        hash_seed: hash_seed(),
-    };
+/// Opens the store, on a thread of its own; says what was found.
+async fn recover(
+    config: &Config,
+    initialize: Initialize,
+) -> anyhow::Result<(Store, store::Recovered)> {
+    let process = config.process.clone();
     let start = Instant::now();
-    let (store, recovered) = Store::open(Arc::new(disk), options)?;
-    initialize.done().context("remove the file that allowed to start from nothing")?;
+    let (done, opened) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("recovery".to_owned())
+        // Nobody waits any more only when the server stops.
+        .spawn(move || drop(done.send(open_store(&process, &initialize))))
+        .context("start a thread")?;
+    let (store, recovered) = opened.await.context("the recovery thread ended")??;
     tracing::info!(
         last = %recovered.last,
         accepted = %recovered.epochs.accepted,
@@ -135,7 +142,28 @@ fn recover(config: &Config, initialize: &Initialize) -> anyhow::Result<(Store, s
         report = ?recovered.report,
         "recovered"
     );
+    if recovered.report.digest_differs {
+        tracing::warn!(
+            "the digest of the data differs from the one in the log: another server wrote it differently"
+        );
+    }
     Ok((store, recovered))
+}
+
+fn open_store(
+    process: &ProcessConfig,
+    initialize: &Initialize,
+) -> anyhow::Result<(Store, store::Recovered)> {
+    let disk = OsDisk::open(&process.data_dir, &process.data_log_dir)?;
+    let options = store::Options {
+        segment_bytes: process.segment_bytes,
+        history_bytes: process.history_bytes_max,
+        empty: if initialize.is_trusted() { store::Empty::IsNew } else { store::Empty::IsSuspect },
+        hash_seed: hash_seed(),
+    };
+    let opened = Store::open(Arc::new(disk), options)?;
+    initialize.done().context("remove the file that allowed to start from nothing")?;
+    Ok(opened)
 }
 
 /// A seed that clients cannot guess: the standard library draws one for its own tables.
