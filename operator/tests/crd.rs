@@ -1,5 +1,7 @@
 //! The custom resource: its admission rules, evaluated as an API server does, and its files.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
 use kube::core::cel::Validator;
 use serde_json::{Value, json};
 use zab_operator::crd::spec::OWNED_CONFIG_KEYS;

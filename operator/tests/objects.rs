@@ -1,5 +1,7 @@
 //! The objects that are built: what holds for each, whatever the spec.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

@@ -141,3 +141,96 @@ fn ended_process(ended: &core::ContainerStateTerminated, waiting: Option<&str>) 
     let colon = if said.is_empty() { "" } else { ": " };
     Process::Stopped { reason, message: format!("exit code {}{colon}{said}", ended.exit_code) }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(status: Value) -> Pod {
+        let value = json!({
+            "metadata": {
+                "name": "x-a-0",
+                "uid": "u",
+                "resourceVersion": "7",
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+                "annotations": { "zab.dev/revision": "abc" },
+            },
+            "status": status,
+        });
+        pod(serde_json::from_value(value).unwrap()).1
+    }
+
+    fn server(state: Value, last: Value) -> Process {
+        let container = json!({
+            "name": "server", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": state, "lastState": last,
+        });
+        read(json!({ "containerStatuses": [container] })).process
+    }
+
+    fn stopped(reason: &str, message: &str) -> Process {
+        Process::Stopped { reason: reason.to_owned(), message: message.to_owned() }
+    }
+
+    #[test]
+    fn why_a_process_does_not_run_is_said_in_the_words_of_whoever_knows() {
+        let nothing = json!({});
+        let running = json!({ "running": { "startedAt": "2026-01-01T00:00:01Z" } });
+        assert_eq!(server(running, nothing.clone()), Process::Running);
+        let pull =
+            json!({ "waiting": { "reason": "ImagePullBackOff", "message": "no such image" }});
+        assert_eq!(server(pull, nothing.clone()), stopped("ImagePullBackOff", "no such image"));
+        let back_off =
+            json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 5m" }});
+        let crash = json!({ "terminated": {
+            "exitCode": 2, "reason": "Error", "message": "starting\nzoo.cfg:3: tickTime: …",
+        }});
+        let said = "exit code 2: zoo.cfg:3: tickTime: …";
+        assert_eq!(server(back_off, crash.clone()), stopped("CrashLoopBackOff", said));
+        assert_eq!(server(crash, nothing), stopped("Error", said));
+        let unscheduled = read(json!({ "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+              "message": "0/3 nodes are available" },
+        ]}));
+        assert_eq!(unscheduled.process, stopped("Unschedulable", "0/3 nodes are available"));
+        assert_eq!(read(json!({})).process, stopped("Pending", ""));
+    }
+
+    #[test]
+    fn readiness_counts_from_its_last_change_and_from_creation_before_the_first() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let ready = |status: &str| {
+            let condition = json!({
+                "type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:01:00Z",
+            });
+            read(json!({ "conditions": [condition] })).ready
+        };
+        assert_eq!(ready("True"), Ready::Since(at("2026-01-01T00:01:00Z")));
+        assert_eq!(ready("False"), Ready::NotSince(at("2026-01-01T00:01:00Z")));
+        assert_eq!(read(json!({})).ready, Ready::NotSince(at("2026-01-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn a_record_of_somebody_else_or_without_an_ensemble_is_no_record() {
+        let map = |owner: &str, data: Value| -> ConfigMap {
+            serde_json::from_value(json!({
+                "metadata": { "name": "x-bootstrap", "ownerReferences": [
+                    { "apiVersion": "zab.dev/v1", "kind": "ZabCluster", "name": "x", "uid": owner },
+                ]},
+                "data": data,
+            }))
+            .unwrap()
+        };
+        let ensemble = json!({
+            "id": "e", "topology": { "topologyKey": "k", "zones": [] }, "members": [],
+        });
+        let data = json!({ "ensemble.json": ensemble.to_string(), "initialize": "true" });
+        assert_eq!(record(map("me", data.clone()), "me").unwrap().permission, Permission::Open);
+        assert!(record(map("other", data), "me").unwrap_err().contains("somebody else"));
+        assert!(record(map("me", json!({})), "me").unwrap_err().contains("ensemble.json"));
+        let broken = json!({ "ensemble.json": "{}" });
+        assert!(record(map("me", broken), "me").unwrap_err().contains("missing field"));
+    }
+}
