@@ -123,10 +123,11 @@ impl Maintenance {
         }
         // A snapshot must not outlive the log it needs.
         self.files.sync_dir(Dir::Data)?;
+        // Oldest first, each for good before the next: what a power cut leaves has no gap.
         for first in &doomed.logs {
             self.files.remove(Dir::Log, &segment::name(*first))?;
+            self.files.sync_dir(Dir::Log)?;
         }
-        self.files.sync_dir(Dir::Log)?;
         Ok(Removed { snapshots: doomed.snapshots.len(), logs: doomed.logs.len() })
     }
 }

@@ -154,8 +154,12 @@ impl Reader {
                 }
             });
         }
-        // The mark itself was lost with the write it belonged to.
         let reach = data_end - self.offset;
+        if reach <= MARK_BYTES {
+            // Too little for a record: a mark that lay across two sectors, of which one was lost.
+            return Ok(Tail::Clean);
+        }
+        // The mark itself was lost with the write it belonged to.
         if reach <= BATCH_BYTES_MAX + segment::END_BYTES || self.offset == HEADER_BYTES {
             Ok(Tail::Torn { what: stop })
         } else {

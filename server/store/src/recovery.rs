@@ -330,19 +330,22 @@ pub(crate) struct Recent {
     entries: VecDeque<(Zxid, Bytes)>,
     bytes: usize,
     bytes_max: usize,
+    /// Whether older ones were dropped: nothing joins at the front any more.
+    is_cut: bool,
 }
 
 impl Recent {
     fn new(bytes_max: usize) -> Self {
-        Self { entries: VecDeque::new(), bytes: 0, bytes_max }
+        Self { entries: VecDeque::new(), bytes: 0, bytes_max, is_cut: false }
     }
 
     fn first(&self) -> Option<Zxid> {
         self.entries.front().map(|(zxid, _)| *zxid)
     }
 
+    /// Bytes of older transactions that may still be put in front.
     fn room(&self) -> usize {
-        self.bytes_max - self.bytes
+        if self.is_cut { 0 } else { self.bytes_max - self.bytes }
     }
 
     fn last(&self) -> Option<Zxid> {
@@ -371,6 +374,7 @@ impl Recent {
         while self.bytes > self.bytes_max {
             let (_, dropped) = self.entries.pop_front().expect("bytes are those of entries");
             self.bytes -= dropped.len();
+            self.is_cut = true;
         }
     }
 
@@ -383,6 +387,7 @@ impl Recent {
         };
         if joins {
             self.bytes += earlier.bytes;
+            self.is_cut = earlier.is_cut;
             earlier.entries.append(&mut self.entries);
             self.entries = earlier.entries;
         }

@@ -105,9 +105,10 @@ impl Store {
             None => initialize(&files, &options)?,
         };
         let epochs = epoch_file::read(&files, history.last.epoch())?;
+        make_durable(&files)?;
         cut::repair(&files, &history.repair)?;
         remove_leftovers(&files)?;
-        let trusted = settle_trust(&files, options.empty, history.last)?;
+        let trusted = settle_trust(&files, options.empty, history.last, epochs)?;
         let store = Self {
             log: TxnLog::new(files.clone(), options.segment_bytes, history.last),
             files,
@@ -295,10 +296,11 @@ impl Store {
                 }
             }
             store.files.sync_dir(Dir::Data)?;
+            // Oldest first, each for good before the next: what a power cut leaves has no gap.
             for first in recovery::logs(&store.files)? {
                 store.files.remove(Dir::Log, &segment::name(first))?;
+                store.files.sync_dir(Dir::Log)?;
             }
-            store.files.sync_dir(Dir::Log)?;
             store.log.reset(zxid);
             Ok(())
         })
@@ -398,12 +400,27 @@ fn initialize(files: &Files, options: &Options) -> Result<History> {
     Ok(history)
 }
 
+/// Makes durable what was read. When only the process died, the system still shows what it
+/// had written and not synced; nobody must build on that while a power cut can take it away.
+fn make_durable(files: &Files) -> Result<()> {
+    for dir in [Dir::Data, Dir::Log] {
+        for name in files.list(dir)? {
+            files.open(dir, &name)?.sync()?;
+        }
+        files.sync_dir(dir)?;
+    }
+    Ok(())
+}
+
 /// Whether the server may vote. Only an operator's word, or a leader's history, makes an empty
 /// suspect trusted.
-fn settle_trust(files: &Files, empty: Empty, last: Zxid) -> Result<bool> {
+fn settle_trust(files: &Files, empty: Empty, last: Zxid, epochs: Epochs) -> Result<bool> {
     let initialize = files.exists(Dir::Home, INITIALIZE)?;
     let mut trusted = !files.exists(Dir::Data, UNTRUSTED)?;
-    if !trusted && last == Zxid::ZERO && (initialize || empty == Empty::IsNew) {
+    // The power may have failed after a leader's history was adopted and before that was noted.
+    let has_adopted = epochs.current > Epoch(0);
+    let may_be_empty = last == Zxid::ZERO && (initialize || empty == Empty::IsNew);
+    if !trusted && (has_adopted || may_be_empty) {
         files.remove(Dir::Data, UNTRUSTED)?;
         files.sync_dir(Dir::Data)?;
         trusted = true;

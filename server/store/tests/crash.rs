@@ -345,3 +345,26 @@ fn after_a_failed_write_nothing_more_is_accepted() {
         assert!(error.to_string().contains(&first.to_string()), "{error}");
     }
 }
+
+/// What a killed process has written and not synced is still shown to the next one, which reports it and builds on it.
+#[test]
+fn what_was_found_after_a_kill_is_not_lost_to_a_later_power_cut() {
+    for operations_max in 0..40 {
+        let disk = CrashDisk::default();
+        let (mut store, mut tree) = (open(&disk).unwrap().0, txns::empty_tree());
+        store.save_epochs(epochs(1, 1)).unwrap();
+        disk.dying_after(operations_max);
+        for counter in 1..4 {
+            let zxid = Zxid::new(Epoch(1), counter);
+            let payload = txns::create(&mut tree, zxid, 100);
+            if store.append(zxid, &payload).and_then(|()| store.sync()).is_err() {
+                break;
+            }
+        }
+        drop(store);
+        disk.dying_after(u64::MAX);
+        let found = open(&disk).unwrap().1.last;
+        let after = open(&disk.after_crash(Fate::Lost)).unwrap().1.last;
+        assert_eq!(after, found, "killed after {operations_max} operations");
+    }
+}
