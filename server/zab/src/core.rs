@@ -124,6 +124,8 @@ impl Core {
     pub(crate) fn on_epochs_saved(&mut self, epochs: Epochs) {
         let expected = self.saves_pending.pop_front();
         assert_eq!(expected, Some(epochs), "the store must confirm epochs in order");
+        // The leader's history is on the disk before the epoch that vouches for it, whatever became of that leader.
+        self.trusted |= epochs.current > Epoch(0);
     }
 
     pub(crate) fn is_saved(&self, save: SaveId) -> bool {
