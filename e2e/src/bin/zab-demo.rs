@@ -69,18 +69,15 @@ fn print(report: &Report) {
     println!();
     println!("before:\n{before}\nafter:\n{after}");
     println!("Try next:");
-    println!(
-        "  make lab-shell                                        kubectl and helm know the cluster"
-    );
-    println!(
-        "  kubectl --namespace {NAMESPACE} describe zab three-zones     each condition in a sentence"
-    );
-    println!("  kubectl --namespace {NAMESPACE} get pods --output=wide");
-    println!(
-        "  curl http://<address of a pod>:7000/metrics           what a server says of itself"
-    );
-    println!(
-        "  e2e/lab/lab fault cut zone-c; kubectl get zab -A -w   lose a zone and watch; 'lab fault heal'"
-    );
-    println!("  make lab-down                                         remove everything");
+    let namespace = format!("kubectl --namespace {NAMESPACE}");
+    for (command, what) in [
+        ("make lab-shell", "kubectl and helm know the cluster there"),
+        (&format!("{namespace} describe zab three-zones"), "each condition in a sentence"),
+        (&format!("{namespace} get pods --output=wide"), "one server in each zone"),
+        ("curl http://ADDRESS_OF_A_POD:7000/metrics", "what a server says of itself"),
+        ("e2e/lab/lab fault cut zone-c", "lose a zone; 'lab fault heal' brings it back"),
+        ("make lab-down", "remove everything"),
+    ] {
+        println!("  {command:<56} {what}");
+    }
 }
