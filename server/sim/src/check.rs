@@ -72,8 +72,9 @@ pub(crate) struct Check {
 
 impl Check {
     pub(crate) fn new(are_voters: &[bool], hash_seed: u64) -> Self {
-        let servers =
-            are_voters.iter().map(|is_voter| ServerGhost { is_voter: *is_voter, ..Default::default() });
+        let servers = are_voters
+            .iter()
+            .map(|is_voter| ServerGhost { is_voter: *is_voter, ..Default::default() });
         Self {
             histories: Histories::new(),
             servers: servers.collect(),

@@ -32,15 +32,41 @@ pub(crate) enum ClientEvent {
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    Create { path: String, data: String, mode: CreateMode, with_stat: bool },
-    Set { path: String, data: String },
-    Delete { path: String },
+    Create {
+        path: String,
+        data: String,
+        mode: CreateMode,
+        with_stat: bool,
+    },
+    Set {
+        path: String,
+        data: String,
+    },
+    Delete {
+        path: String,
+    },
     /// Creates and changes znodes, all or nothing.
-    Multi { create: String, set: String, delete: Option<String>, data: String },
-    Get { path: String, watch: bool },
-    Exists { path: String, watch: bool },
-    Children { path: String, watch: bool },
-    Sync { path: String },
+    Multi {
+        create: String,
+        set: String,
+        delete: Option<String>,
+        data: String,
+    },
+    Get {
+        path: String,
+        watch: bool,
+    },
+    Exists {
+        path: String,
+        watch: bool,
+    },
+    Children {
+        path: String,
+        watch: bool,
+    },
+    Sync {
+        path: String,
+    },
     SetWatches,
     Ping,
     Close,
@@ -68,7 +94,11 @@ impl Request {
     pub(crate) fn is_write(&self) -> bool {
         matches!(
             self,
-            Self::Create { .. } | Self::Set { .. } | Self::Delete { .. } | Self::Multi { .. } | Self::Close
+            Self::Create { .. }
+                | Self::Set { .. }
+                | Self::Delete { .. }
+                | Self::Multi { .. }
+                | Self::Close
         )
     }
 }

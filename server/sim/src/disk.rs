@@ -77,6 +77,10 @@ enum Mood {
     CutAfter(u64),
     /// The power is off: nothing works.
     Dark,
+    /// The process is killed after so many more operations.
+    KillAfter(u64),
+    /// The process was killed in the middle of something.
+    Killed,
     /// The next sync fails, and what it was to make durable is gone.
     FailNextSync,
     /// A sync has failed.
@@ -103,9 +107,13 @@ impl State {
     fn step(&mut self) -> io::Result<()> {
         match &mut self.mood {
             Mood::Sound | Mood::FailNextSync | Mood::Failed => Ok(()),
-            Mood::CutAfter(left) if *left > 0 => {
+            Mood::CutAfter(left) | Mood::KillAfter(left) if *left > 0 => {
                 *left -= 1;
                 Ok(())
+            }
+            mood @ (Mood::KillAfter(_) | Mood::Killed) => {
+                *mood = Mood::Killed;
+                Err(io::Error::other("killed"))
             }
             mood => {
                 *mood = Mood::Dark;
@@ -139,6 +147,11 @@ impl SimDisk {
         lock(&self.0).mood = Mood::CutAfter(operations);
     }
 
+    /// Lets the process die at the end of `operations` more operations that change something.
+    pub(crate) fn kill_after(&self, operations: u64) {
+        lock(&self.0).mood = Mood::KillAfter(operations);
+    }
+
     /// Lets the next sync fail.
     pub(crate) fn fail_next_sync(&self) {
         lock(&self.0).mood = Mood::FailNextSync;
@@ -149,9 +162,9 @@ impl SimDisk {
         lock(&self.0).mood == Mood::Dark
     }
 
-    /// Whether it has reported an error of its own.
+    /// Whether it is the reason why its process ends: by an error of its own, or as the place where that was killed.
     pub(crate) fn has_failed(&self) -> bool {
-        lock(&self.0).mood == Mood::Failed
+        matches!(lock(&self.0).mood, Mood::Failed | Mood::Killed)
     }
 
     /// Works again as it should.

@@ -40,13 +40,8 @@ pub(crate) struct Histories {
 
 impl Histories {
     pub(crate) fn new() -> Self {
-        let root = Node {
-            parent: EMPTY,
-            len: 0,
-            zxid: Zxid::ZERO,
-            payload: Bytes::new(),
-            digests: None,
-        };
+        let root =
+            Node { parent: EMPTY, len: 0, zxid: Zxid::ZERO, payload: Bytes::new(), digests: None };
         Self { nodes: vec![root], children: BTreeMap::new() }
     }
 

@@ -19,7 +19,12 @@ use crate::trace::Time;
 pub(crate) enum HostEvent {
     Input(Input),
     /// A tree has arrived whole.
-    Snapshot { link: LinkId, to: Zxid, bytes: BytesMut, node: NodeId },
+    Snapshot {
+        link: LinkId,
+        to: Zxid,
+        bytes: BytesMut,
+        node: NodeId,
+    },
     /// The timer set for this time goes off.
     Timer(Time),
     /// The log thread is done with its next step.
@@ -31,11 +36,21 @@ pub(crate) enum HostEvent {
     /// The shard reports whom it heard of.
     ReportTouched,
     /// A client connects.
-    Accept { client: usize, attempt: u32 },
+    Accept {
+        client: usize,
+        attempt: u32,
+    },
     /// Bytes of a client.
-    Bytes { client: usize, attempt: u32, bytes: Bytes },
+    Bytes {
+        client: usize,
+        attempt: u32,
+        bytes: Bytes,
+    },
     /// A client is gone.
-    Gone { client: usize, attempt: u32 },
+    Gone {
+        client: usize,
+        attempt: u32,
+    },
     /// Leadership is handed over, or that took too long: the process ends.
     Leave,
 }

@@ -20,7 +20,11 @@ use crate::trace::Time;
 pub(crate) enum Packet {
     Message(PeerMessage),
     /// A tree as bytes, and the history it stands for.
-    Snapshot { to: Zxid, bytes: BytesMut, node: NodeId },
+    Snapshot {
+        to: Zxid,
+        bytes: BytesMut,
+        node: NodeId,
+    },
     /// The other end is closed.
     End,
 }
@@ -136,7 +140,8 @@ impl Network {
 
     /// Removes the cuts that have lasted until `now`; the directions that are open again.
     pub(crate) fn heal(&mut self, now: Time) -> BTreeSet<(usize, usize)> {
-        let (over, left) = std::mem::take(&mut self.cuts).into_iter().partition(|(_, at)| *at <= now);
+        let (over, left) =
+            std::mem::take(&mut self.cuts).into_iter().partition(|(_, at)| *at <= now);
         self.cuts = left;
         let over: BTreeMap<_, _> = over;
         over.into_keys().collect()
@@ -169,7 +174,11 @@ pub(crate) fn tree_to_bytes(tree: FrozenTree) -> BytesMut {
 }
 
 /// The tree that came in pieces of `piece_bytes`.
-pub(crate) fn tree_from_bytes(bytes: &[u8], to: Zxid, piece_bytes: usize) -> Result<DataTree, String> {
+pub(crate) fn tree_from_bytes(
+    bytes: &[u8],
+    to: Zxid,
+    piece_bytes: usize,
+) -> Result<DataTree, String> {
     let mut reader = TreeReader::new(0);
     for piece in bytes.chunks(piece_bytes) {
         if let Fed::Done { .. } = reader.feed(piece).map_err(|error| error.to_string())? {

@@ -20,6 +20,8 @@ pub enum Fault {
     PowerCutMany,
     /// The power fails within one of the next operations on a disk.
     PowerCutInDisk,
+    /// A process dies within one of the next operations on its disk.
+    KillInDisk,
     /// A sync fails.
     DiskError,
     /// Syncs take long for a while.
@@ -42,11 +44,12 @@ pub enum Fault {
     Wipe,
 }
 
-const ALL: [Fault; 14] = [
+const ALL: [Fault; 15] = [
     Fault::Kill,
     Fault::PowerCut,
     Fault::PowerCutMany,
     Fault::PowerCutInDisk,
+    Fault::KillInDisk,
     Fault::DiskError,
     Fault::SlowDisk,
     Fault::Pause,

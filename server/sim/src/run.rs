@@ -143,9 +143,11 @@ fn serves_everyone(world: &World) -> bool {
 fn has_settled(world: &World) -> bool {
     let committed = world.check.committed();
     world.clients.iter().all(|client| client.sent.is_empty())
-        && world.check.servers.iter().all(|server| {
-            server.in_tree() == committed && server.disk.floor == committed
-        })
+        && world
+            .check
+            .servers
+            .iter()
+            .all(|server| server.in_tree() == committed && server.disk.floor == committed)
 }
 
 fn standings(world: &World) -> String {

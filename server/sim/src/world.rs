@@ -282,9 +282,7 @@ fn kind(event: &Event) -> u64 {
         Event::Resume { host, .. } => (*host as u64) << 8 | 3,
         Event::Dial { connection } => (*connection as u64) << 8 | 4,
         Event::Packet { connection, side } => ((*connection * 2 + side) as u64) << 8 | 5,
-        Event::LinkTimeout { connection, side, .. } => {
-            ((*connection * 2 + side) as u64) << 8 | 6
-        }
+        Event::LinkTimeout { connection, side, .. } => ((*connection * 2 + side) as u64) << 8 | 6,
         Event::Election { pair, side, .. } => ((pair.0 * 64 + pair.1 * 2 + side) as u64) << 8 | 7,
         Event::ElectionDial { pair } => ((pair.0 * 64 + pair.1) as u64) << 8 | 8,
         Event::ElectionTimeout { pair, .. } => ((pair.0 * 64 + pair.1) as u64) << 8 | 9,

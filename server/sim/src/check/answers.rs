@@ -1,16 +1,18 @@
 //! What clients may rely on, held against what they were told.
 
-use jute::multi::{MultiResponse, MultiResult};
 use jute::event::{EventType, WatcherEvent};
-use jute::response::{
-    Create2Response, GetChildren2Response, GetDataResponse, PathResponse, ReplyHeader,
-    StatResponse,
-};
+use jute::multi::{MultiResponse, MultiResult};
 use jute::request::xid;
+use jute::response::{
+    Create2Response, GetChildren2Response, GetDataResponse, PathResponse, ReplyHeader, StatResponse,
+};
 use jute::{Decode, DecodeError, ErrorCode, OpCode, Reader};
 
 use super::{Check, Committed, Kind, Seen};
 use crate::client::{Armed, Client, Request, Sent};
+
+/// The zxid of events that are made up for a client that comes back.
+const MADE_UP: i64 = -1;
 
 /// What an answer means for the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,10 +240,13 @@ impl Check {
         };
         let mut due = false;
         for kind in kinds {
+            // Events made up for a client that comes back are one for each of its lists.
+            if due && zxid == MADE_UP {
+                break;
+            }
             if let Some(armed) = client.watches.remove(&(*kind, event.path.to_owned())) {
                 let change = self.model.change_after(*kind, event.path, armed.zxid);
-                // Events made up for a client that comes back carry no zxid.
-                due |= change == Some(zxid) || (zxid == -1 && change.is_some());
+                due |= change == Some(zxid) || (zxid == MADE_UP && change.is_some());
             }
         }
         if !due {

@@ -137,7 +137,12 @@ impl Check {
         let mut entry = node;
         for (zxid, payload) in recent.iter().rev() {
             if self.histories.zxid(entry) != *zxid || self.histories.payload(entry) != payload {
-                let what = format!("{} finds another transaction at {zxid}", name(host));
+                let known = self.histories.zxid(entry);
+                let what = format!(
+                    "{} finds {zxid} in its log of {} transactions where {known} belongs",
+                    name(host),
+                    recent.len()
+                );
                 return self.fail("RecoveredHistory", what);
             }
             entry = self.histories.parent(entry);
@@ -163,8 +168,7 @@ impl Check {
             && !(fits(epochs.accepted, least.accepted, most.accepted)
                 && fits(epochs.current, least.current, most.current))
         {
-            let what =
-                format!("{} finds {epochs:?}, expected {least:?} to {most:?}", name(host));
+            let what = format!("{} finds {epochs:?}, expected {least:?} to {most:?}", name(host));
             self.fail("EpochsOnDisk", what);
         }
     }

@@ -93,7 +93,8 @@ impl Model {
             _ => false,
         };
         let TxnHeader { client_id, cxid, op, .. } = header;
-        let before = self.committed.insert((client_id, cxid), Committed { zxid: zxid.0, op, failed });
+        let before =
+            self.committed.insert((client_id, cxid), Committed { zxid: zxid.0, op, failed });
         if before.is_some() && cxid != 0 {
             return Err(format!("request {cxid} of session {client_id:#x} is committed twice"));
         }

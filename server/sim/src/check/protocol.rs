@@ -183,7 +183,8 @@ impl Check {
     /// Leadership1, Leadership2 and LeaderLogCompleteness.
     pub(crate) fn on_status(&mut self, host: usize, status: &Status) {
         let established = matches!(status.phase, Phase::Synchronization | Phase::Broadcast);
-        let leads = (status.leader == Some(status.id) && established).then_some(status.epochs.accepted);
+        let leads =
+            (status.leader == Some(status.id) && established).then_some(status.epochs.accepted);
         let before = std::mem::replace(&mut self.servers[host].leads, leads);
         let Some(epoch) = leads.filter(|_| leads != before) else {
             return;

@@ -45,8 +45,7 @@ impl World {
         let Some(process) = &mut self.hosts[host].process else { return };
         let Some(end) = process.clients.get_mut(&connection) else { return };
         let tree = process.tree.read();
-        let received =
-            process.shard.receive(Micros(self.now), &tree, connection, &mut end.input);
+        let received = process.shard.receive(Micros(self.now), &tree, connection, &mut end.input);
         drop(tree);
         match received {
             Ok(()) => self.flush(host, connection),
@@ -297,7 +296,9 @@ impl World {
         let password = response.password.and_then(|it| it.try_into().ok()).unwrap_or_default();
         let session = (response.session_id, password);
         if it.session.is_some_and(|old| old != session) {
-            return self.check.fail("SessionResumed", format!("client {client} got another session"));
+            return self
+                .check
+                .fail("SessionResumed", format!("client {client} got another session"));
         }
         it.session = Some(session);
         it.state = State::Ready;

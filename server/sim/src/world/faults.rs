@@ -59,6 +59,10 @@ impl World {
                 let operations = self.random.below(16);
                 self.hosts[host].disk.cut_power_after(operations);
             }
+            Fault::KillInDisk if self.runs(host) => {
+                let operations = self.random.below(16);
+                self.hosts[host].disk.kill_after(operations);
+            }
             Fault::DiskError if self.runs(host) => self.hosts[host].disk.fail_next_sync(),
             Fault::SlowDisk => self.hosts[host].slow_until = self.until(),
             Fault::Pause if self.runs(host) && !self.hosts[host].is_paused => self.pause(host),

@@ -289,12 +289,9 @@ impl World {
 
     pub(super) fn election_dial(&mut self, key: (usize, usize)) {
         let is_cut = self.network.is_cut_either_way(key.0, key.1);
-        let both_run =
-            self.hosts[key.0].process.is_some() && self.hosts[key.1].process.is_some();
-        let delays = [
-            self.random.within(self.profile.delay_us),
-            self.random.within(self.profile.delay_us),
-        ];
+        let both_run = self.hosts[key.0].process.is_some() && self.hosts[key.1].process.is_some();
+        let delays =
+            [self.random.within(self.profile.delay_us), self.random.within(self.profile.delay_us)];
         let now = self.now;
         let Some(pair) = self.network.pairs.get_mut(&key) else { return };
         pair.is_dialing = false;

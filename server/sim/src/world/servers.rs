@@ -4,9 +4,7 @@
 use std::sync::Arc;
 
 use replica::shard::{Limits, Micros};
-use replica::{
-    Input, Now, Output, PeerMessage, Replica, Report, Shard, ShardId, ShardOutput,
-};
+use replica::{Input, Now, Output, PeerMessage, Replica, Report, Shard, ShardId, ShardOutput};
 use store::{Empty, Options, Store};
 use tree::SharedTree;
 use zab::{LinkId, Message, Millis, Standing, Zxid};
