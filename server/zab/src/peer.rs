@@ -84,8 +84,14 @@ impl Peer {
                 self.advance(now, outputs)
             }
             Input::EpochsSaved { epochs } => {
+                let was_trusted = self.core.trusted;
                 self.core.on_epochs_saved(epochs);
-                self.advance(now, outputs)
+                if self.core.trusted && !was_trusted && matches!(self.role, Role::Looking(_)) {
+                    // Its vote has weight from now on: it asks anew, with a vote that says what it has.
+                    Some(Transition::Look)
+                } else {
+                    self.advance(now, outputs)
+                }
             }
             Input::Truncated { .. } | Input::SnapshotInstalled { .. } => {
                 self.core.log.on_restored();
