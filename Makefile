@@ -36,6 +36,14 @@ bench: ## compare with Apache ZooKeeper, write docs/benchmarks.md (20 minutes; w
 	"$${CARGO_TARGET_DIR:-target}"/release/zab-bench compare --server "$${CARGO_TARGET_DIR:-target}"/release/zab-server \
 		--rounds $(ROUNDS) --seconds $(SECONDS) --output $(BENCHMARKS) --json target/bench/results.json
 
+# Of the simulator: how many seeds, from which on.
+RUNS ?= 1000
+FROM ?= 0
+
+.PHONY: sim
+sim: ## simulate ensembles from RUNS seeds on from FROM; with SEED=n replay one, with its trace
+	@cargo run -q -p zab-sim -- $(if $(SEED),$(SEED),--runs $(RUNS) --from $(FROM) --keep-going)
+
 .PHONY: demo
 demo: ## the main job: a Kubernetes, the operator, three voters, a rolling restart under load (30 minutes at first, then 5)
 	@$(lab) up
