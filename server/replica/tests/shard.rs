@@ -1,5 +1,7 @@
 //! What a connection is told when the core's word comes in an unusual order.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::BytesMut;

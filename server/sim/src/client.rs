@@ -245,13 +245,10 @@ impl Client {
             CreateMode::PersistentSequential if self.random.one_in(4) => "/c/p-".to_owned(),
             _ => self.path(),
         };
-        let mode = if path == "/a" || path == "/b" || path == "/c" {
-            CreateMode::Persistent
-        } else if mode == CreateMode::PersistentSequential && path != "/c/p-" {
-            CreateMode::Persistent
-        } else {
-            mode
-        };
+        // What others build on stays, and so few sequential znodes stay that lists remain short.
+        let is_parent = PARENTS.contains(&path.as_str());
+        let is_one_too_many = mode == CreateMode::PersistentSequential && path != "/c/p-";
+        let mode = if is_parent || is_one_too_many { CreateMode::Persistent } else { mode };
         Request::Create { path, data: self.value(me), mode, with_stat: self.random.one_in(2) }
     }
 

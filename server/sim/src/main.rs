@@ -47,8 +47,10 @@ fn run_one(seed: u64) -> ExitCode {
 }
 
 fn run_many(arguments: &Arguments) -> ExitCode {
-    // A panic in the production code is a finding like any other: told in one line.
-    std::panic::set_hook(Box::new(|_| {}));
+    // A panic in the production code is a finding like any other: told in one line. Unless it ends the process.
+    if cfg!(panic = "unwind") {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
     let start = Instant::now();
     let (mut failed, mut steps, mut virtual_us, mut committed) = (0_u64, 0_u64, 0_u64, 0_u64);
     let (mut slowest, mut recovery_us_max) = ((0.0, 0), (0, 0));

@@ -4,6 +4,7 @@
 //! does, only later, in another order, or not at all.
 
 mod clients;
+mod core;
 mod faults;
 mod links;
 mod servers;

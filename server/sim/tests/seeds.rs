@@ -2,6 +2,8 @@
 //!
 //! `SIM_SEEDS=n` runs another number of them, `SIM_FROM=n` others.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 

@@ -162,12 +162,11 @@ impl Check {
         let most = disk.vouching.back().map_or(disk.epochs, |(epochs, _)| *epochs);
         let least = disk.epochs;
         let fits = |found, least, most| found >= least && found <= most;
+        let fits = fits(epochs.accepted, least.accepted, most.accepted)
+            && fits(epochs.current, least.current, most.current);
         // A server that never saved epochs starts from its log's.
         let fresh = least == Epochs::default() && disk.vouching.is_empty();
-        if !fresh
-            && !(fits(epochs.accepted, least.accepted, most.accepted)
-                && fits(epochs.current, least.current, most.current))
-        {
+        if !fresh && !fits {
             let what = format!("{} finds {epochs:?}, expected {least:?} to {most:?}", name(host));
             self.fail("EpochsOnDisk", what);
         }

@@ -66,7 +66,7 @@ impl World {
         let is_closing = process.shard.is_closing(connection);
         if !bytes.is_empty() {
             self.trace.mix_bytes(&bytes);
-            self.to_client(client, attempt, ClientEvent::Bytes(bytes.freeze()));
+            self.send_to_client(client, attempt, ClientEvent::Bytes(bytes.freeze()));
         }
         if is_closing {
             self.hang_up_client(host, connection);
@@ -77,7 +77,7 @@ impl World {
         let Some(process) = &mut self.hosts[host].process else { return };
         let Some(end) = process.clients.remove(&connection) else { return };
         process.shard.closed(connection);
-        self.to_client(end.client, end.attempt, ClientEvent::Closed);
+        self.send_to_client(end.client, end.attempt, ClientEvent::Closed);
     }
 
     pub(super) fn client_gone(&mut self, host: usize, client: usize, attempt: u32) {
@@ -122,7 +122,7 @@ impl World {
         }
     }
 
-    fn to_client(&mut self, client: usize, attempt: u32, event: ClientEvent) {
+    fn send_to_client(&mut self, client: usize, attempt: u32, event: ClientEvent) {
         if self.clients[client].attempt != attempt {
             return;
         }
@@ -187,14 +187,14 @@ impl World {
         let mut bytes = BytesMut::new();
         it.connect_frame(timeout_ms, &mut bytes);
         if self.hosts[host].process.is_none() {
-            return self.to_client(client, attempt, ClientEvent::Closed);
+            return self.send_to_client(client, attempt, ClientEvent::Closed);
         }
-        self.to_server(client, HostEvent::Accept { client, attempt });
-        self.to_server(client, HostEvent::Bytes { client, attempt, bytes: bytes.freeze() });
+        self.send_to_server(client, HostEvent::Accept { client, attempt });
+        self.send_to_server(client, HostEvent::Bytes { client, attempt, bytes: bytes.freeze() });
         self.client_watchdog(client);
     }
 
-    fn to_server(&mut self, client: usize, event: HostEvent) {
+    fn send_to_server(&mut self, client: usize, event: HostEvent) {
         let at = self.after(self.profile.delay_us);
         let it = &mut self.clients[client];
         it.to_server_at = it.to_server_at.max(at);
@@ -220,7 +220,7 @@ impl World {
 
     pub(super) fn client_sends(&mut self, client: usize, bytes: Bytes) {
         let attempt = self.clients[client].attempt;
-        self.to_server(client, HostEvent::Bytes { client, attempt, bytes });
+        self.send_to_server(client, HostEvent::Bytes { client, attempt, bytes });
     }
 
     fn client_watchdog(&mut self, client: usize) {
@@ -250,7 +250,7 @@ impl World {
     /// Ends a connection from the client's side.
     pub(super) fn client_hangs_up(&mut self, client: usize) {
         let attempt = self.clients[client].attempt;
-        self.to_server(client, HostEvent::Gone { client, attempt });
+        self.send_to_server(client, HostEvent::Gone { client, attempt });
         self.client_disconnects(client);
     }
 
