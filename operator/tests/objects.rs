@@ -120,7 +120,7 @@ fn servers_find_each_other_by_the_names_of_their_pods() {
     }));
     let map = config_map::revision(&desired, &ensemble(&desired), &desired.revision).value;
     let expected = "dataDir=/data\nclientPort=2181\nmetricsProvider.httpPort=7000\n\
-        db.autocreate=false\ninitLimit=10\nsyncLimit=5\ntickTime=1000\n\
+        db.autocreate=false\nquorumListenOnAllIPs=true\ninitLimit=10\nsyncLimit=5\ntickTime=1000\n\
         server.1=x-a-0.x-peers.ns.svc:2888:3888:participant;2181\n\
         server.2=x-b-0.x-peers.ns.svc:2888:3888:participant;2181\n\
         server.3=x-c-0.x-peers.ns.svc:2888:3888:participant;2181\n";

@@ -62,6 +62,8 @@ fn zoo_cfg(desired: &Desired, ensemble: &Ensemble, revision: &Revision) -> Strin
         ("clientPort", ports::CLIENT.to_string()),
         ("metricsProvider.httpPort", ports::METRICS.to_string()),
         ("db.autocreate", "false".to_owned()),
+        // A pod's own name may not resolve yet when its server starts.
+        ("quorumListenOnAllIPs", "true".to_owned()),
     ];
     let mut settings: BTreeMap<&str, &str> = defaults.into();
     settings.extend(revision.config.iter().map(|(key, value)| (key.as_str(), value.as_str())));

@@ -26,7 +26,6 @@ use super::status::ZabClusterStatus;
     status = "ZabClusterStatus",
     derive = "PartialEq",
     doc = "An ensemble of servers that speak the ZooKeeper protocol, spread over zones.",
-    cel,
     printcolumn(
         name = "Voters",
         type_ = "integer",
@@ -176,7 +175,7 @@ pub struct ZabClusterSpec {
 }
 
 /// Keys of `zoo.cfg` that the operator writes itself; prefixes end in a dot.
-pub const OWNED_CONFIG_KEYS: [&str; 15] = [
+pub const OWNED_CONFIG_KEYS: [&str; 16] = [
     "dataDir",
     "dataLogDir",
     "clientPort",
@@ -187,6 +186,7 @@ pub const OWNED_CONFIG_KEYS: [&str; 15] = [
     "peerType",
     "myid",
     "serverName",
+    "quorumListenOnAllIPs",
     "server.",
     "group.",
     "weight.",
@@ -195,7 +195,7 @@ pub const OWNED_CONFIG_KEYS: [&str; 15] = [
 ];
 
 /// `OWNED_CONFIG_KEYS` as CEL; a test holds the two together.
-const OWNED_CONFIG_RULE: &str = "self.all(k, !(k.replace('zookeeper.', '') in ['dataDir', 'dataLogDir', 'clientPort', 'clientPortAddress', 'dynamicConfigFile', 'standaloneEnabled', 'reconfigEnabled', 'peerType', 'myid', 'serverName']) && !k.matches('^(zookeeper[.])?(server|group|weight|db|metricsProvider)[.].*'))";
+const OWNED_CONFIG_RULE: &str = "self.all(k, !(k.replace('zookeeper.', '') in ['dataDir', 'dataLogDir', 'clientPort', 'clientPortAddress', 'dynamicConfigFile', 'standaloneEnabled', 'reconfigEnabled', 'peerType', 'myid', 'serverName', 'quorumListenOnAllIPs']) && !k.matches('^(zookeeper[.])?(server|group|weight|db|metricsProvider)[.].*'))";
 
 /// One value of `config`; a length bound lets the API server estimate the cost of the rules.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
