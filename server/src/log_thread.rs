@@ -191,6 +191,7 @@ impl Worker {
             LogTask::Truncate { after, rebuild } => {
                 self.sync()?;
                 self.store.truncate(after)?;
+                tracing::info!(%after, "log cut: the leader has no more of it");
                 let tree = match rebuild {
                     Rebuild::Keep => None,
                     Rebuild::FromDisk => Some(Box::new(self.store.reload()?)),
@@ -210,6 +211,7 @@ impl Worker {
             LogTask::InstallSnapshot { zxid, tree } => {
                 self.sync()?;
                 self.store.install_snapshot(zxid, &tree)?;
+                tracing::info!(%zxid, "history replaced by a snapshot of the leader");
                 self.report(Input::SnapshotInstalled { zxid });
             }
         }

@@ -39,6 +39,8 @@ const PENDING_MAX: usize = 4096;
 const OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Ticks are divided by this for reports of sessions heard of, so that they are never late by more than that.
 const TOUCH_REPORTS_PER_TICK: u64 = 4;
+/// Five seconds of the fastest writing are replayed in about one at the next start.
+const SNAPSHOT_GAP_MS_MIN: u64 = 5_000;
 /// How long clients may take to get their last answers when the server leaves.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -185,6 +187,7 @@ fn replica_config(config: &Config, id: ServerId) -> replica::Config {
         session_timeout_ms_min: cluster.min_session_timeout_ms,
         session_timeout_ms_max: cluster.max_session_timeout_ms,
         snapshot_txns: u32::try_from(config.process.snap_count).unwrap_or(u32::MAX),
+        snapshot_gap_ms_min: SNAPSHOT_GAP_MS_MIN,
     }
 }
 

@@ -14,6 +14,9 @@ pub struct Config {
     /// Transactions between two snapshots, at least 2. Each server waits for a number of its own between half of it
     /// and all of it, so that they do not all write a snapshot at once.
     pub snapshot_txns: u32,
+    /// Milliseconds that lie between two snapshots at least. A fast disk passes `snapshot_txns` several times per
+    /// second; writing the tree that often would cost more than it saves at the next start.
+    pub snapshot_gap_ms_min: u64,
 }
 
 /// Alone, or one of several.

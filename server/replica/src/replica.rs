@@ -62,6 +62,7 @@ pub struct Replica {
     session_ids: SessionIds,
     /// Transactions applied since the last snapshot, and the number at which the next is due.
     applied_since_snapshot: u32,
+    last_snapshot: zab::Millis,
     snapshot_due: u32,
     counters: Counters,
 }
@@ -96,6 +97,7 @@ impl Replica {
             incoming: None,
             session_ids,
             applied_since_snapshot: 0,
+            last_snapshot: now.monotonic,
             snapshot_due,
             counters: Counters::default(),
         };

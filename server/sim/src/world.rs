@@ -261,6 +261,7 @@ fn new_host(id: ServerId, ensemble: &Ensemble, profile: &Profile, random: &mut R
             session_timeout_ms_min: 1_000,
             session_timeout_ms_max: 20_000,
             snapshot_txns: profile.snapshot_txns,
+            snapshot_gap_ms_min: 0,
         },
         disk: SimDisk::default(),
         process: None,

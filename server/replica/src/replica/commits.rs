@@ -135,7 +135,7 @@ impl Replica {
         }
         self.answer_syncs(zxid, outputs);
         self.answer_learner_syncs(outputs);
-        self.count_for_snapshot(zxid, outputs);
+        self.count_for_snapshot(now, zxid, outputs);
     }
 
     fn session_effects(&mut self, now: Now, header: &TxnHeader, txn: &jute::txn::Txn<'_>) {
@@ -223,13 +223,17 @@ impl Replica {
     }
 
     /// Takes a snapshot when enough was applied; only while serving, when all that is applied is committed for good.
-    fn count_for_snapshot(&mut self, zxid: Zxid, outputs: &mut Vec<Output>) {
+    fn count_for_snapshot(&mut self, now: Now, zxid: Zxid, outputs: &mut Vec<Output>) {
         self.counters.applied += 1;
         self.applied_since_snapshot += 1;
-        if self.applied_since_snapshot < self.snapshot_due || matches!(self.role, Role::Looking) {
+        if self.applied_since_snapshot < self.snapshot_due
+            || matches!(self.role, Role::Looking)
+            || now.monotonic.since(self.last_snapshot) < self.config.snapshot_gap_ms_min
+        {
             return;
         }
         self.applied_since_snapshot = 0;
+        self.last_snapshot = now.monotonic;
         // Spread by zxid as well, so that the servers' rhythms do not fall into step.
         let salt = self.config.zab.id.0 ^ zxid.0.unsigned_abs();
         self.snapshot_due = snapshot_interval(self.config.snapshot_txns, salt);
