@@ -5,9 +5,9 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -69,13 +69,6 @@ fn ensure_runs(program: &str, argument: &str, purpose: &str) -> Result<()> {
         Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
     ensure!(status.is_ok_and(|status| status.success()), "`{program}` does not run: {purpose}");
     Ok(())
-}
-
-/// `count` loopback TCP ports that are free now, all different.
-pub fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let listeners = (0..count).map(bind).collect::<Result<Vec<_>, _>>()?;
-    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
 /// A server process; killed when dropped.
@@ -206,6 +199,21 @@ impl JavaServer {
         Some(mode.to_owned())
     }
 
+    /// Waits for the process to end by itself.
+    ///
+    /// # Errors
+    /// When it still runs after `patience`.
+    pub fn wait_for_end(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.process.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(Instant::now() < deadline, "the Java server did not end in {patience:?}");
+            std::thread::sleep(POLL_PAUSE);
+        }
+    }
+
     /// Kills the process at once, as a crash would, and waits for its end.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()?;
@@ -218,6 +226,10 @@ impl Drop for JavaServer {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ = self.kill();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.directory.join("java.log")).unwrap_or_default();
+            eprintln!("--- {}\n{}", self.directory.display(), last_lines(&log));
+        }
     }
 }
 

@@ -2,6 +2,15 @@
 
 pub mod commands;
 pub mod java;
-pub mod rolling;
+pub mod scratch;
 pub mod story;
+pub mod zab_server;
+
+pub mod clients;
+pub mod whole_tree;
+
+pub mod ensemble;
+
 pub mod workload;
+
+pub mod rolling;
