@@ -18,6 +18,9 @@ use crate::zxid::{Epoch, Epochs, Millis, Zxid};
 const DIALS_MAX: u32 = 5;
 const DIAL_PAUSE_MS: u64 = 100;
 
+/// The end of a log that has nothing in common with any other: what a Java server without a database says.
+const NO_HISTORY: Zxid = Zxid(-1);
+
 /// What a bad packet is answered with: the reason why the link is closed.
 type Step = Result<(), String>;
 
@@ -77,6 +80,8 @@ pub(crate) struct Following {
     epoch: Epoch,
     since: Millis,
     heard: Millis,
+    /// TRUNC asked for what our log cannot do: only a snapshot helps.
+    needs_snapshot: bool,
 }
 
 impl Following {
@@ -96,6 +101,7 @@ impl Following {
             epoch: Epoch(0),
             since: now,
             heard: now,
+            needs_snapshot: false,
         }
     }
 
@@ -221,6 +227,9 @@ impl Following {
     fn step(&mut self, core: &mut Core, message: Message, outputs: &mut Vec<Output>) -> Step {
         match message {
             Message::LeaderInfo { epoch } => self.on_leader_info(core, epoch, outputs),
+            Message::Diff { .. } if self.needs_snapshot => {
+                Err("DIFF in answer to a learner that needs a snapshot".to_string())
+            }
             Message::Diff { .. } => self.on_plan(),
             Message::Trunc { to } => self.on_trunc(core, to, outputs),
             Message::Snap { to } => self.on_snap(core, to, outputs),
@@ -285,9 +294,21 @@ impl Following {
                 "TRUNC to {to} while our log is committed to {committed} and ends at {last}"
             ));
         }
-        if to < last {
-            core.log.truncate(to, outputs);
+        if to == last {
+            return Ok(());
         }
+        if core.log.newest_up_to(to) != Some(to) {
+            if self.needs_snapshot {
+                return Err("TRUNC in answer to a learner that needs a snapshot".to_string());
+            }
+            // Our history begins with a snapshot of what is to be cut away: a leader sent it that never got so far as to
+            // commit it. We come back at once to the same leader, which has our promise, and ask for everything.
+            self.needs_snapshot = true;
+            close(self.link, format!("our log cannot be cut to {to}"), outputs);
+            self.stage = Stage::Pausing { until: self.heard.plus(DIAL_PAUSE_MS) };
+            return Ok(());
+        }
+        core.log.truncate(to, outputs);
         Ok(())
     }
 
@@ -407,7 +428,10 @@ impl Following {
         match &mut self.stage {
             Stage::Promising { save, count_us } if core.is_saved(*save) => {
                 let current = (*count_us == CountUs::Yes).then_some(core.epochs.current);
-                let message = Message::AckEpoch { current, last: core.log.last() };
+                // A promise that counts tells the truth. This one does not count, and asks for a snapshot.
+                let asks = self.needs_snapshot && current.is_none();
+                let last = if asks { NO_HISTORY } else { core.log.last() };
+                let message = Message::AckEpoch { current, last };
                 self.stage = Stage::AwaitingPlan;
                 send(self.link, message, outputs);
             }
