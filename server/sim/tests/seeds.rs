@@ -13,7 +13,7 @@ use sim::{Options, Summary, Violation};
 const SEEDS: u64 = 1000;
 
 /// Seeds that have failed, each with what they found.
-const FOUND: [(u64, &str); 15] = [
+const FOUND: [(u64, &str); 18] = [
     (21, "unsynced data of a killed process was built on, and lost to a power cut"),
     (38, "unsynced data of a killed process was built on, and lost to a power cut"),
     (281, "unsynced data of a killed process was built on, and lost to a power cut"),
@@ -34,6 +34,18 @@ const FOUND: [(u64, &str); 15] = [
     (
         3212,
         "servers that were trusted again in the middle of an election kept a vote that nobody counts",
+    ),
+    (
+        1692,
+        "a learner whose history begins with a snapshot was told to cut what the snapshot holds",
+    ),
+    (
+        3633,
+        "servers that were trusted again in the middle of an election kept a vote that nobody counts",
+    ),
+    (
+        6419,
+        "a learner whose history begins with a snapshot was told to cut what the snapshot holds",
     ),
 ];
 
