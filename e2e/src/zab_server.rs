@@ -88,6 +88,8 @@ impl ZabServer {
             fs::OpenOptions::new().create(true).append(true).open(directory.join("zab.log"))?;
         let process = Command::new(&binary)
             .arg(&configuration)
+            // It would take this for a setting that it does not know.
+            .env_remove("ZAB_SERVER")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
