@@ -260,7 +260,12 @@ impl<'a> Decode<'a> for MultiMember<'a> {
         let start = reader.offset() - data.len();
         let mut member = Reader::new(data);
         let txn = Txn::decode_member(op, &mut member);
-        let whole = txn.and_then(|txn| member.finish().map(|()| txn));
+        // A Java leader that has applied a failed multi turns its prepared members into errors, but leaves them their
+        // bodies; a later DIFF carries them like that. Their code then means nothing, and is not needed: the
+        // multi failed and nobody waits for its answer.
+        let rest_counts = op != OpCode::Error;
+        let whole =
+            txn.and_then(|txn| if rest_counts { member.finish().map(|()| txn) } else { Ok(txn) });
         let txn = whole.map_err(|mut error| {
             error.offset += start;
             error.named("MultiTxn.data")

@@ -224,3 +224,17 @@ fn a_multi_inside_a_multi_is_refused() {
         "TxnHeader.op at byte 44: expected a transaction type, found 14"
     );
 }
+
+/// As Apache ZooKeeper 3.9.5 sends a failed multi to a learner that catches up.
+#[test]
+fn an_error_in_a_multi_may_keep_the_body_it_was_prepared_with() {
+    let path = "/b";
+    let prepared =
+        CreateTxn { path, data: None, acl: vec![], ephemeral: false, parent_cversion: 1 };
+    let header = TxnHeader { client_id: 1, cxid: 2, zxid: 3, time_ms: 4, op: OpCode::Multi };
+    let member = MultiMember { op: OpCode::Error, txn: Txn::Create(prepared) };
+    let payload = LogPayload { header, txn: Txn::Multi(vec![member]), digest: None };
+    let bytes = payload.to_bytes();
+    let decoded = decode_log_payload(&bytes).unwrap();
+    assert!(decoded.txn.is_failed(), "{decoded:?}");
+}
