@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clients::Clients;
-use crate::java::JavaServer;
+use crate::java::{JavaServer, four_letter_word};
 use crate::scratch::{Scratch, last_lines, ports};
 use crate::whole_tree;
 use crate::zab_server::ZabServer;
@@ -192,6 +192,29 @@ impl Ensemble {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Waits until these members have applied the same transactions.
+    ///
+    /// # Errors
+    /// When it takes longer than [`PATIENCE`].
+    pub fn wait_until_level(&self, ids: &[u8]) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let zxids: Vec<_> = ids.iter().map(|id| self.zxid(*id)).collect();
+            if zxids.iter().all(|zxid| zxid.is_some() && *zxid == zxids[0]) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "members {ids:?} stay apart: {zxids:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The last transaction that a member applied, as `srvr` says it.
+    fn zxid(&self, id: u8) -> Option<String> {
+        let answer = four_letter_word(self.member(id).client_port, "srvr").ok()?;
+        let zxid = answer.lines().find_map(|line| line.strip_prefix("Zxid: "))?;
+        Some(zxid.to_owned())
     }
 
     /// Whether a log file of a member holds these bytes.

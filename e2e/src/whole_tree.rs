@@ -22,7 +22,7 @@ pub type WholeTree = BTreeMap<String, Znode>;
 /// Each server writes it anew for itself, with the time of its own clock.
 const CONFIGURATION: &str = "/zookeeper/config";
 
-/// Reads everything, after a `sync`, as someone who knows `password` (of `digest` identities; see [`OWNER`]).
+/// Reads everything, after a `sync`, as [`OWNER`].
 ///
 /// # Errors
 /// Those of the server.
