@@ -21,7 +21,9 @@ impl Shard {
     ) -> Result<(), Fault> {
         let request = ConnectRequest::decode(&mut Reader::new(frame))?;
         if !self.serving {
-            return Err(Fault("not serving: there is no leader".to_owned()));
+            // No fault of the client's: it tries the next server. One line per client would hide what matters.
+            self.close(connection);
+            return Ok(());
         }
         if request.last_zxid_seen > tree.last_zxid() {
             let (seen, here) = (request.last_zxid_seen, tree.last_zxid());
