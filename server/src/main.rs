@@ -8,6 +8,11 @@ use clap::Parser;
 use zab_server::config::{self, Config};
 use zab_server::{server, telemetry};
 
+/// A transaction is allocated by the core and freed by the log thread, a znode the other way round when a snapshot is
+/// dropped: the C library's allocator pays for that with locks and fragments.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A ZooKeeper-compatible coordination server.
 #[derive(Debug, Parser)]
 #[command(version)]
