@@ -96,10 +96,10 @@ mod tests {
 
     #[test]
     fn the_disk_is_the_innermost_mount() {
-        let mounts = "/dev/a / ext4 rw 0 0\ntmpfs /work/x tmpfs rw 0 0\n/dev/b /work xfs rw 0 0\n";
+        let mounts = "/dev/a / ext4 rw 0 0\ntmpfs /srv/x tmpfs rw 0 0\n/dev/b /srv xfs rw 0 0\n";
         let disk = |path: &str| mount_of(mounts, Path::new(path)).unwrap();
-        assert_eq!(disk("/work/x/y"), "tmpfs on tmpfs");
-        assert_eq!(disk("/work/xy"), "xfs on /dev/b");
+        assert_eq!(disk("/srv/x/y"), "tmpfs on tmpfs");
+        assert_eq!(disk("/srv/xy"), "xfs on /dev/b");
         assert_eq!(disk("/home"), "ext4 on /dev/a");
     }
 }
