@@ -42,8 +42,6 @@ struct Core {
     outputs: Vec<Output>,
     log_tasks: Vec<LogTask>,
     for_shards: Vec<Vec<ShardOutput>>,
-    standing: Standing,
-    standing_since: Instant,
     handed_off: Arc<Notify>,
 }
 
@@ -96,8 +94,6 @@ impl CoreHandle {
             outputs,
             log_tasks: Vec::new(),
             for_shards,
-            standing: Standing::Looking,
-            standing_since: Instant::now(),
             handed_off: Arc::new(Notify::new()),
         });
         self.inputs([]);
@@ -168,9 +164,9 @@ impl CoreHandle {
         }
     }
 
-    /// Reads something of the replica and the shell, for status pages.
-    pub fn inspect<T>(&self, read: impl FnOnce(&Replica, &Shell, Instant) -> T) -> Option<T> {
-        self.with(|core| read(&core.replica, &core.shell, core.standing_since))
+    /// Reads something of the replica, for status pages.
+    pub fn inspect<T>(&self, read: impl FnOnce(&Replica) -> T) -> Option<T> {
+        self.with(|core| read(&core.replica))
     }
 
     fn with<T>(&self, read: impl FnOnce(&Core) -> T) -> Option<T> {
@@ -229,7 +225,7 @@ impl Core {
                 self.log_tasks.push(LogTask::TakeSnapshot { tree })
             }
             Output::Shard(output) => self.for_shard(output),
-            Output::Report(report) => self.report(&report),
+            Output::Report(report) => Self::report(&report),
             Output::HandedOff => self.handed_off.notify_one(),
             Output::Notify { .. }
             | Output::Dial { .. }
@@ -265,19 +261,15 @@ impl Core {
         }
     }
 
-    fn report(&mut self, report: &Report) {
+    fn report(report: &Report) {
         match report {
-            Report::Became(standing) => {
-                self.standing = *standing;
-                self.standing_since = Instant::now();
-                match standing {
-                    Standing::Looking => tracing::info!("looking for a leader"),
-                    Standing::Leading { epoch } => tracing::info!(%epoch, "leading"),
-                    Standing::Following { leader, epoch, membership } => {
-                        tracing::info!(%leader, %epoch, ?membership, "following");
-                    }
+            Report::Became(standing) => match standing {
+                Standing::Looking => tracing::info!("looking for a leader"),
+                Standing::Leading { epoch } => tracing::info!(%epoch, "leading"),
+                Standing::Following { leader, epoch, membership } => {
+                    tracing::info!(%leader, %epoch, ?membership, "following");
                 }
-            }
+            },
             Report::SessionExpired { session } => tracing::info!(%session, "session expired"),
         }
     }

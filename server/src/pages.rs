@@ -76,7 +76,7 @@ impl Pages {
         let parts = self.parts.borrow();
         let status = parts
             .as_ref()
-            .and_then(|parts| self.core.inspect(|replica, _, _| self.of_replica(replica, parts)));
+            .and_then(|parts| self.core.inspect(|replica| self.of_replica(replica, parts)));
         status.unwrap_or_else(|| self.recovering())
     }
 

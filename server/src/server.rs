@@ -308,7 +308,7 @@ async fn leave(core: &CoreHandle, accepting: &tokio::task::JoinHandle<()>) {
     accepting.abort();
     let start = Instant::now();
     core.hand_off().await;
-    while core.inspect(|replica, _, _| replica.outstanding_len()).unwrap_or(0) > 0
+    while core.inspect(|replica| replica.outstanding_len()).unwrap_or(0) > 0
         && start.elapsed() < DRAIN_TIMEOUT
     {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use jute::OpCode;
 use zab::Zxid;
 
-use crate::request::{Origin, Request, SessionId};
+use crate::request::{Origin, Request};
 use crate::session_tracker::SessionTracker;
 
 /// A proposal whose commit somebody waits for.
@@ -19,8 +19,6 @@ pub struct Proposed {
     pub xid: i32,
     /// What was asked.
     pub op: OpCode,
-    /// For which session.
-    pub session: SessionId,
 }
 
 /// A leader's books. They begin empty with its term and are dropped with it.
@@ -43,8 +41,8 @@ impl Leading {
 
     /// Remembers who waits for a proposal.
     pub fn propose(&mut self, zxid: Zxid, origin: Origin, request: &Request) {
-        let Request { session, xid, op, .. } = *request;
-        self.proposed.push_back(Proposed { zxid, origin, xid, op, session });
+        let Request { xid, op, .. } = *request;
+        self.proposed.push_back(Proposed { zxid, origin, xid, op });
     }
 
     /// Remembers a `sync`. Returns true when nothing is in flight, so that it is due at once.

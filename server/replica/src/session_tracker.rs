@@ -86,12 +86,6 @@ impl SessionTracker {
         self.touch(now, session)
     }
 
-    /// Whether the session is alive.
-    #[must_use]
-    pub fn contains(&self, session: SessionId) -> bool {
-        self.sessions.contains_key(&session)
-    }
-
     /// Makes `owner` the holder of the session's connection (a handshake or a revalidation).
     pub fn set_owner(&mut self, session: SessionId, owner: Owner) {
         if let Some(entry) = self.sessions.get_mut(&session) {
