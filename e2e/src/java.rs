@@ -194,9 +194,7 @@ impl JavaServer {
     /// `standalone`, `leader`, `follower` or `observer`; `None` while it does not serve.
     #[must_use]
     pub fn mode(&self) -> Option<String> {
-        let answer = four_letter_word(self.client_port, "srvr").ok()?;
-        let mode = answer.lines().find_map(|line| line.strip_prefix("Mode: "))?;
-        Some(mode.to_owned())
+        mode_at(self.client_port)
     }
 
     /// Waits for the process to end by itself.
@@ -231,6 +229,15 @@ impl Drop for JavaServer {
             eprintln!("--- {}\n{}", self.directory.display(), last_lines(&log));
         }
     }
+}
+
+/// What `srvr` says of the server at a client port: `standalone`, `leader`, `follower` or `observer`; `None` while it
+/// does not serve.
+#[must_use]
+pub fn mode_at(client_port: u16) -> Option<String> {
+    let answer = four_letter_word(client_port, "srvr").ok()?;
+    let mode = answer.lines().find_map(|line| line.strip_prefix("Mode: "))?;
+    Some(mode.to_owned())
 }
 
 /// Asks a server on loopback one of the four-letter words.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::java::four_letter_word;
+use crate::java::mode_at;
 use crate::scratch::{last_lines, ports};
 
 /// Pause between two looks at a server.
@@ -168,9 +168,7 @@ impl ZabServer {
     /// `standalone`, `leader`, `follower` or `observer`; `None` while it does not serve.
     #[must_use]
     pub fn mode(&self) -> Option<String> {
-        let answer = four_letter_word(self.client_port, "srvr").ok()?;
-        let mode = answer.lines().find_map(|line| line.strip_prefix("Mode: "))?;
-        Some(mode.to_owned())
+        mode_at(self.client_port)
     }
 
     /// Waits for the process to end by itself.
