@@ -2,8 +2,7 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -41,14 +40,13 @@ pub fn run_with_input(
     drop(stdin);
     let output = child.wait_with_output().with_context(line)?;
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    match output.status.code() {
-        Some(0) => Ok(printed),
-        Some(TIMED_OUT) => bail!("{}: not done after {} s", line(), deadline.as_secs()),
-        _ => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            bail!("{}: {}: {}{}", line(), output.status, printed, said.trim())
-        }
-    }
+    let how = match output.status.code() {
+        Some(0) => return Ok(printed),
+        Some(TIMED_OUT) => format!("not done after {} s", deadline.as_secs()),
+        _ => output.status.to_string(),
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    bail!("{}: {how}: {printed}{}", line(), said.trim())
 }
 
 /// What `timeout` exits with when time is up.
@@ -108,26 +106,4 @@ impl Kubectl {
         let all: Vec<_> = ["get"].iter().chain(what).chain(&["--output=json"]).copied().collect();
         Ok(serde_json::from_str(&self.run(&all)?)?)
     }
-}
-
-/// Asks again and again until there is an answer.
-///
-/// # Errors
-/// After `deadline`, with what `what` names and the last error.
-pub fn wait_for<T>(
-    deadline: Duration,
-    what: &str,
-    mut ask: impl FnMut() -> anyhow::Result<Option<T>>,
-) -> anyhow::Result<T> {
-    let start = Instant::now();
-    let mut last = String::from("it is not so yet");
-    while start.elapsed() < deadline {
-        match ask() {
-            Ok(Some(answer)) => return Ok(answer),
-            Ok(None) => {}
-            Err(error) => last = format!("{error:#}"),
-        }
-        thread::sleep(Duration::from_millis(500));
-    }
-    bail!("waited {} s for {what}: {last}", deadline.as_secs())
 }

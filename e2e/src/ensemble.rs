@@ -2,35 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clients::Clients;
-use crate::java::{JavaServer, four_letter_word};
 use crate::scratch::{Scratch, last_lines, ports};
+use crate::server::{Kind, PATIENCE, Program, Server, Setup};
+use crate::wait::wait_briefly_for;
 use crate::whole_tree;
-use crate::zab_server::ZabServer;
-
-/// How long a member may take to serve: a JVM on a busy machine takes its time.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Whose server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Apache ZooKeeper's.
-    Java,
-    /// Ours.
-    Zab,
-}
-
-/// A running server of either kind.
-#[derive(Debug)]
-enum Server {
-    Java(JavaServer),
-    Zab(ZabServer),
-}
 
 #[derive(Debug)]
 struct Member {
@@ -110,17 +89,16 @@ impl Ensemble {
     /// # Errors
     /// When there is no program or no folder.
     pub fn start(&mut self, id: u8) -> Result<()> {
-        let zoo_cfg = self.zoo_cfg.clone();
-        let member = self.member_mut(id);
-        let (directory, port) = (&member.directory, member.client_port);
-        member.running = Some(match member.kind {
-            Kind::Java => {
-                // Small and quick to start: this JVM lives for seconds.
-                let options = ["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
-                Server::Java(JavaServer::start(directory, port, Some(id), &zoo_cfg, &options)?)
-            }
-            Kind::Zab => Server::Zab(ZabServer::start(directory, port, Some(id), &zoo_cfg)?),
-        });
+        let member = self.member(id);
+        let setup = Setup {
+            directory: &member.directory,
+            client_port: member.client_port,
+            server_id: Some(id),
+            zoo_cfg: &self.zoo_cfg,
+            prefix: &[],
+        };
+        let server = Server::start(&Program::of(member.kind)?, &setup)?;
+        self.member_mut(id).running = Some(server);
         Ok(())
     }
 
@@ -139,13 +117,18 @@ impl Ensemble {
     /// When one does not; with the end of its log.
     pub fn wait_until_serving(&mut self, ids: &[u8]) -> Result<()> {
         for id in ids {
-            let served = match self.running_mut(*id)? {
-                Server::Java(server) => server.wait_until_serving(PATIENCE),
-                Server::Zab(server) => server.wait_until_serving(PATIENCE),
-            };
+            let served = self.running_mut(*id)?.wait_until_serving();
             served.with_context(|| format!("member {id}"))?;
         }
         Ok(())
+    }
+
+    /// A member that runs.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn running(&self, id: u8) -> Result<&Server> {
+        self.member(id).running.as_ref().with_context(|| format!("member {id} does not run"))
     }
 
     fn running_mut(&mut self, id: u8) -> Result<&mut Server> {
@@ -155,10 +138,7 @@ impl Ensemble {
     /// `leader` or `follower`; `None` while it does not serve.
     #[must_use]
     pub fn mode(&self, id: u8) -> Option<String> {
-        match self.member(id).running.as_ref()? {
-            Server::Java(server) => server.mode(),
-            Server::Zab(server) => server.mode(),
-        }
+        self.running(id).ok()?.mode()
     }
 
     /// Which one leads.
@@ -179,19 +159,14 @@ impl Ensemble {
     /// # Errors
     /// When it takes longer than [`PATIENCE`].
     pub fn wait_until_new_leader(&mut self, ids: &[u8]) -> Result<u8> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        wait_briefly_for(PATIENCE, "a leader that all follow", || {
             let modes: Vec<_> = ids.iter().map(|id| (*id, self.mode(*id))).collect();
             let leader = modes.iter().find(|(_, mode)| mode.as_deref() == Some("leader"));
-            if let (Some((id, _)), true) = (leader, modes.iter().all(|(_, mode)| mode.is_some())) {
-                return Ok(*id);
+            match leader {
+                Some((id, _)) if modes.iter().all(|(_, mode)| mode.is_some()) => Ok(Some(*id)),
+                _ => bail!("{modes:?}"),
             }
-            if deadline < Instant::now() {
-                let logs = ids.iter().map(|id| last_lines(&self.log(*id), 30));
-                bail!("no new leader: {modes:?}\n{}", logs.collect::<Vec<_>>().join("\n---\n"));
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        })
     }
 
     /// Waits until these members have applied the same transactions.
@@ -199,22 +174,11 @@ impl Ensemble {
     /// # Errors
     /// When it takes longer than [`PATIENCE`].
     pub fn wait_until_level(&self, ids: &[u8]) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let zxids: Vec<_> = ids.iter().map(|id| self.zxid(*id)).collect();
-            if zxids.iter().all(|zxid| zxid.is_some() && *zxid == zxids[0]) {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "members {ids:?} stay apart: {zxids:?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// The last transaction that a member applied, as `srvr` says it.
-    fn zxid(&self, id: u8) -> Option<String> {
-        let answer = four_letter_word(self.member(id).client_port, "srvr").ok()?;
-        let zxid = answer.lines().find_map(|line| line.strip_prefix("Zxid: "))?;
-        Some(zxid.to_owned())
+        wait_briefly_for(PATIENCE, "the members to apply the same transactions", || {
+            let zxids: Vec<_> = ids.iter().map(|id| self.running(*id).ok()?.zxid()).collect();
+            ensure!(zxids.iter().all(|zxid| zxid.is_some() && *zxid == zxids[0]), "{zxids:?}");
+            Ok(Some(()))
+        })
     }
 
     /// Whether a log file of a member holds these bytes.
@@ -237,10 +201,7 @@ impl Ensemble {
     /// # Errors
     /// When it does not run.
     pub fn kill(&mut self, id: u8) -> Result<()> {
-        match self.running_mut(id)? {
-            Server::Java(server) => server.kill()?,
-            Server::Zab(server) => server.kill()?,
-        }
+        self.running_mut(id)?.kill()?;
         self.member_mut(id).running = None;
         Ok(())
     }
@@ -248,47 +209,14 @@ impl Ensemble {
     /// Asks a member to stop with SIGTERM and waits until it has.
     ///
     /// # Errors
-    /// When it does not run, or not stop.
+    /// When it does not run, or not stop; when ours says that something went wrong.
     pub fn terminate(&mut self, id: u8) -> Result<()> {
-        self.signal(id, Signal::TERM)?;
-        match self.running_mut(id)? {
-            Server::Java(server) => server.wait_for_end(PATIENCE)?,
-            Server::Zab(server) => server.wait_for_end(PATIENCE)?,
-        };
+        let status = self.running_mut(id)?.terminate()?;
+        // Java calls it an error to be asked.
+        let is_well = self.kind(id) == Kind::Java || status.success();
+        ensure!(is_well, "member {id} ended with {status}");
         self.member_mut(id).running = None;
         Ok(())
-    }
-
-    /// Sends a signal, such as `Signal::STOP`.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn signal(&mut self, id: u8, signal: Signal) -> Result<()> {
-        let process = i32::try_from(self.process_id(id)?)?;
-        kill_process(Pid::from_raw(process).context("a process id")?, signal)?;
-        Ok(())
-    }
-
-    /// A member that is a server of ours.
-    ///
-    /// # Errors
-    /// When it is not, or does not run.
-    pub fn zab(&self, id: u8) -> Result<&ZabServer> {
-        match &self.member(id).running {
-            Some(Server::Zab(server)) => Ok(server),
-            _ => bail!("member {id} is not a running server of ours"),
-        }
-    }
-
-    /// The process of a member.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn process_id(&mut self, id: u8) -> Result<u32> {
-        Ok(match self.running_mut(id)? {
-            Server::Java(server) => server.process_id(),
-            Server::Zab(server) => server.process_id(),
-        })
     }
 
     /// Removes all that a stopped member has on disk, but for its log and id.
@@ -302,15 +230,10 @@ impl Ensemble {
         Ok(())
     }
 
-    /// All that a member logged so far.
+    /// All that a member logged so far, in all its lives.
     #[must_use]
     pub fn log(&self, id: u8) -> String {
-        let member = self.member(id);
-        let name = match member.kind {
-            Kind::Java => "java.log",
-            Kind::Zab => "zab.log",
-        };
-        fs::read_to_string(member.directory.join(name)).unwrap_or_default()
+        fs::read_to_string(self.member(id).directory.join("server.log")).unwrap_or_default()
     }
 
     /// Waits until a member logs a line with all of `words`, in the part of its log behind `from` bytes.
@@ -318,18 +241,13 @@ impl Ensemble {
     /// # Errors
     /// When it does not; with the end of its log.
     pub fn wait_for_line(&self, id: u8, from: usize, words: &[&str]) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        wait_briefly_for(PATIENCE, &format!("member {id} to log a line with {words:?}"), || {
             let log = self.log(id);
             let tail = log.get(from..).unwrap_or_default();
-            if tail.lines().any(|line| words.iter().all(|word| line.contains(word))) {
-                return Ok(());
-            }
-            if deadline < Instant::now() {
-                bail!("member {id} logs no line with {words:?}:\n{}", last_lines(tail, 40));
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            let is_there = tail.lines().any(|line| words.iter().all(|word| line.contains(word)));
+            ensure!(is_there, "\n{}", last_lines(tail, 40));
+            Ok(Some(()))
+        })
     }
 
     /// Compares the whole trees of these members, as clients of each see them.

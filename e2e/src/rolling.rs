@@ -7,8 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::commands::{Kubectl, wait_for};
+use crate::commands::Kubectl;
 use crate::story::{self, page, pods, series};
+use crate::wait::wait_for;
 use crate::workload::Outcome;
 
 /// How long the client writes before and after the restart.

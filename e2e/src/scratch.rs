@@ -36,9 +36,20 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            show_logs(&self.path);
             eprintln!("the servers' folders are kept in {}", self.path.display());
         } else {
             let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Prints the ends of the servers' logs in a folder and those right below it.
+fn show_logs(folder: &Path) {
+    let below = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for folder in below.chain([folder.to_owned()]) {
+        if let Ok(log) = fs::read_to_string(folder.join("server.log")) {
+            eprintln!("--- {}\n{}", folder.display(), last_lines(&log, 40));
         }
     }
 }

@@ -4,29 +4,25 @@
 //! A story runs inside the lab's control plane network (`e2e/lab/lab exec -- …`), where kubectl and helm know the
 //! cluster and pods can be reached at their own addresses.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use crate::commands::{Kubectl, run, wait_for};
+use crate::commands::{Kubectl, run};
+use crate::page;
+use crate::repository;
+use crate::wait::wait_for;
 use crate::workload::Outcome;
 
 /// The namespace of the operator.
 const OPERATOR_NAMESPACE: &str = "zab-system";
+/// The port of its metrics, as the chart has it.
+const OPERATOR_METRICS_PORT: u16 = 8080;
 /// Image tag and registry of everything that the lab builds.
 const REGISTRY: &str = "lab.local";
 /// The port of the servers' pages.
 const PAGES_PORT: u16 = 7000;
-
-/// The root of the repository.
-#[must_use]
-pub fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default()
-}
 
 /// Installs the operator with Helm, or brings it up to date.
 ///
@@ -222,19 +218,27 @@ spec:
 /// # Errors
 /// When it cannot be had in two seconds, or is not answered with 200.
 pub fn page(address: &str, path: &str) -> anyhow::Result<String> {
-    let timeout = Duration::from_secs(2);
-    let target = format!("{address}:{PAGES_PORT}").parse()?;
-    let mut stream = TcpStream::connect_timeout(&target, timeout)?;
-    stream.set_read_timeout(Some(timeout))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("an HTTP answer has a head")?;
-    let status = head.lines().next().unwrap_or_default();
-    if !status.contains(" 200 ") {
+    let (status, body) = page::get(format!("{address}:{PAGES_PORT}").parse()?, path)?;
+    if status != 200 {
         bail!("{path} of {address}: {status}: {body}");
     }
-    Ok(body.to_owned())
+    Ok(body)
+}
+
+/// The operator's page of metrics.
+///
+/// # Errors
+/// When it does not run, or does not answer with 200.
+pub fn operator_metrics() -> anyhow::Result<String> {
+    let operator = Kubectl::new(OPERATOR_NAMESPACE);
+    let pods = operator.get(&["pods", "--selector=app.kubernetes.io/name=zab-operator"])?;
+    let address = pods["items"][0]["status"]["podIP"].as_str().context("a pod with an address")?;
+    let target = format!("{address}:{OPERATOR_METRICS_PORT}").parse()?;
+    let (status, body) = page::get(target, "/metrics")?;
+    if status != 200 {
+        bail!("/metrics of the operator: {status}: {body}");
+    }
+    Ok(body)
 }
 
 /// One series without labels from a page of metrics.

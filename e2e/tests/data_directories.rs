@@ -2,73 +2,51 @@
 //! and counters.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use client::{Acl, Client, CreateMode, Session, Watch};
 use e2e::clients::Clients;
 use e2e::ensemble::Ensemble;
-use e2e::ensemble::Kind::{self, Java, Zab};
-use e2e::ensemble::PATIENCE;
-use e2e::java::JavaServer;
 use e2e::scratch::{Scratch, ports};
+use e2e::server::Kind::{self, Java, Zab};
+use e2e::server::Server;
 use e2e::whole_tree::{self, OWNER, authors_only};
-use e2e::zab_server::ZabServer;
 
 #[test]
 fn java_goes_on_with_a_directory_of_ours_and_ours_with_that() {
-    goes_from_hand_to_hand("ours-first", &[Zab, Java, Zab, Java]).unwrap();
+    let scratch = Scratch::new("ours-first").unwrap();
+    goes_from_hand_to_hand(&scratch, &[Zab, Java, Zab, Java]).unwrap();
 }
 
 #[test]
 fn ours_goes_on_with_a_directory_of_javas_and_java_with_that() {
-    goes_from_hand_to_hand("java-first", &[Java, Zab, Java]).unwrap();
+    let scratch = Scratch::new("java-first").unwrap();
+    goes_from_hand_to_hand(&scratch, &[Java, Zab, Java]).unwrap();
 }
 
 #[test]
 fn members_change_kind_with_the_directory_they_have() {
-    members_change_kind().unwrap();
+    let mut ensemble = Ensemble::new("kinds", &[Zab, Zab, Zab]).unwrap();
+    members_change_kind(&mut ensemble).unwrap();
 }
 
 /// One directory, and a server of each of these kinds in turn; each is killed, as in a crash.
-fn goes_from_hand_to_hand(name: &str, kinds: &[Kind]) -> Result<()> {
+fn goes_from_hand_to_hand(scratch: &Scratch, kinds: &[Kind]) -> Result<()> {
     let clients = Clients::new()?;
-    let scratch = Scratch::new(name)?;
     let port = ports(1)?[0];
-    let address = format!("127.0.0.1:{port}");
     let mut left: Option<Left> = None;
     for (turn, kind) in (0..).zip(kinds) {
-        let _server = Standalone::start(*kind, scratch.path(), port)?;
         let place = || format!("turn {turn} of {kinds:?}");
+        let mut server = Server::start_standalone(*kind, scratch.path(), port)?;
+        server.wait_until_serving().with_context(place)?;
+        let address = server.client_address().to_string();
         if let Some(left) = left {
             left.ensure_found(&clients, &address).with_context(place)?;
         }
         left = Some(Left::leave(&clients, &address, turn).with_context(place)?);
+        server.kill()?;
     }
     Ok(())
-}
-
-/// A server of one kind; killed when dropped.
-enum Standalone {
-    Java { _server: JavaServer },
-    Zab { _server: ZabServer },
-}
-
-impl Standalone {
-    fn start(kind: Kind, directory: &Path, port: u16) -> Result<Self> {
-        Ok(match kind {
-            Java => {
-                let mut server = JavaServer::start_standalone(directory, port)?;
-                server.wait_until_serving(PATIENCE)?;
-                Self::Java { _server: server }
-            }
-            Zab => {
-                let mut server = ZabServer::start_standalone(directory, port)?;
-                server.wait_until_serving(PATIENCE)?;
-                Self::Zab { _server: server }
-            }
-        })
-    }
 }
 
 /// What a server leaves behind for the next one.
@@ -143,9 +121,8 @@ fn read_only() -> Acl<'static> {
 }
 
 /// Three members of ours become Java's with their directories, epoch files included, and the other way round.
-fn members_change_kind() -> Result<()> {
+fn members_change_kind(ensemble: &mut Ensemble) -> Result<()> {
     let clients = Clients::new()?;
-    let mut ensemble = Ensemble::new("kinds", &[Zab, Zab, Zab])?;
     let all = [1, 2, 3];
     let mut left: Option<Left> = None;
     for (turn, kinds) in (0..).zip([[Zab; 3], [Java, Java, Zab], [Zab, Zab, Java]]) {

@@ -3,7 +3,7 @@
 //! The member with the highest id leads first; it is killed, so that another kind leads; and so on. In between every
 //! member is written through, wiped, and brought back.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use client::{
@@ -11,40 +11,43 @@ use client::{
 };
 use e2e::clients::Clients;
 use e2e::ensemble::Ensemble;
-use e2e::ensemble::Kind::{self, Java, Zab};
+use e2e::server::Kind::{self, Java, Zab};
+use e2e::server::PATIENCE;
+use e2e::wait::wait_briefly_for;
 use e2e::whole_tree::{OWNER, authors_only};
 use jute::multi::MultiOp;
 use jute::request::{CheckVersionRequest, CreateRequest, DeleteRequest, SetDataRequest};
-use rustix::process::Signal;
 
 #[test]
 fn one_java_and_two_of_ours_are_one_ensemble() {
-    each_leads_in_turn("one-java", [Zab, Zab, Java]).unwrap();
+    tell("one-java", [Zab, Zab, Java], each_leads_in_turn);
 }
 
 #[test]
 fn two_java_and_one_of_ours_are_one_ensemble() {
-    each_leads_in_turn("two-java", [Java, Java, Zab]).unwrap();
+    tell("two-java", [Java, Java, Zab], each_leads_in_turn);
 }
 
 #[test]
 fn a_tail_that_nobody_else_has_is_cut_when_its_leader_returns() {
     for joins in [Joins::AtOnce, Joins::AfterWrites] {
-        a_tail_is_cut("tail-of-java", [Zab, Zab, Java], joins).unwrap();
-        a_tail_is_cut("tail-of-ours", [Java, Java, Zab], joins).unwrap();
+        let name = |whose| format!("tail-of-{whose}-{joins:?}");
+        tell(&name("java"), [Zab, Zab, Java], |told| a_tail_is_cut(told, joins));
+        tell(&name("ours"), [Java, Java, Zab], |told| a_tail_is_cut(told, joins));
     }
 }
 
+/// A story that fails panics while its servers are still there: their logs are shown, and their folders kept.
+fn tell(name: &str, kinds: [Kind; 3], story: impl FnOnce(&mut Told) -> Result<()>) {
+    eprintln!("{name}: {kinds:?}");
+    let mut told = Told::new(name, &kinds).expect("folders and ports");
+    story(&mut told).expect("the story");
+    told.note("the end");
+}
+
 /// The member with the lowest id never leads here: it is the follower of both kinds.
-fn each_leads_in_turn(name: &str, kinds: [Kind; 3]) -> Result<()> {
-    let mut told = Told::new(name, &kinds)?;
-    let ensemble = &mut told.ensemble;
-    ensemble.start(1)?;
-    ensemble.start(3)?;
-    ensemble.wait_until_serving(&[1, 3])?;
-    ensemble.start(2)?;
-    ensemble.wait_until_serving(&[2])?;
-    told.expect_leader(3)?;
+fn each_leads_in_turn(told: &mut Told) -> Result<()> {
+    told.member_3_leads()?;
     told.write_through(&[1, 2, 3])?;
 
     let traveller = told.traveller(&[3, 1, 2])?;
@@ -69,14 +72,8 @@ fn each_leads_in_turn(name: &str, kinds: [Kind; 3]) -> Result<()> {
 }
 
 /// Member 3 leads, logs a proposal that no other member ever sees, and dies with all others. They go on without it.
-fn a_tail_is_cut(name: &str, kinds: [Kind; 3], joins: Joins) -> Result<()> {
-    let mut told = Told::new(&format!("{name}-{joins:?}"), &kinds)?;
-    told.ensemble.start(1)?;
-    told.ensemble.start(3)?;
-    told.ensemble.wait_until_serving(&[1, 3])?;
-    told.ensemble.start(2)?;
-    told.ensemble.wait_until_serving(&[2])?;
-    told.expect_leader(3)?;
+fn a_tail_is_cut(told: &mut Told, joins: Joins) -> Result<()> {
+    told.member_3_leads()?;
     told.write_through(&[3])?;
     told.ensemble.ensure_same_tree(&told.clients, &[1, 2, 3])?;
     told.leave_a_tail(3, &[1, 2])?;
@@ -101,6 +98,7 @@ fn a_tail_is_cut(name: &str, kinds: [Kind; 3], joins: Joins) -> Result<()> {
         (Zab, _, _) => "log cut",
     };
     told.ensemble.wait_for_line(3, from, &[words])?;
+    told.note("member 3 is back");
     let (client, _events) = told.clients.connect(&told.ensemble.address(3))?;
     told.clients.wait(client.sync("/"))?;
     let tail = told.clients.wait(client.exists("/tail", Watch::No))?;
@@ -125,6 +123,7 @@ struct Told {
     clients: Clients,
     ensemble: Ensemble,
     round: u32,
+    start: Instant,
 }
 
 /// A client that moves on when its server dies, with an ephemeral znode and a watch.
@@ -136,12 +135,29 @@ struct Traveller {
 
 impl Told {
     fn new(name: &str, kinds: &[Kind]) -> Result<Self> {
-        Ok(Self { clients: Clients::new()?, ensemble: Ensemble::new(name, kinds)?, round: 0 })
+        let (clients, ensemble) = (Clients::new()?, Ensemble::new(name, kinds)?);
+        Ok(Self { clients, ensemble, round: 0, start: Instant::now() })
+    }
+
+    /// What happened and when, for whoever wonders where a story stopped or took its time.
+    fn note(&self, what: &str) {
+        eprintln!("[{:5.1} s] {what}", self.start.elapsed().as_secs_f64());
+    }
+
+    /// The beginning of every story: all are there, and the one with the highest id leads.
+    fn member_3_leads(&mut self) -> Result<()> {
+        self.ensemble.start(1)?;
+        self.ensemble.start(3)?;
+        self.ensemble.wait_until_serving(&[1, 3])?;
+        self.ensemble.start(2)?;
+        self.ensemble.wait_until_serving(&[2])?;
+        self.expect_leader(3)
     }
 
     fn expect_leader(&self, id: u8) -> Result<()> {
         let leader = self.ensemble.leader()?;
         ensure!(leader == id, "member {leader} leads instead of {id}");
+        self.note(&format!("member {id} leads"));
         Ok(())
     }
 
@@ -159,6 +175,7 @@ impl Told {
             self.transactions(&root, &writer).with_context(place)?;
             self.session_moves(&root, writer, next).with_context(place)?;
             self.clients.wait(reader.close())?;
+            self.note(&format!("written through member {id}"));
         }
         Ok(())
     }
@@ -296,6 +313,7 @@ impl Told {
         // Who leads next is decided by the ids, not by who happens to have heard the last word.
         self.ensemble.wait_until_level(&[1, 2, 3])?;
         self.ensemble.kill(id)?;
+        self.note(&format!("leader {id} killed"));
         drop(client);
         self.ensemble.wait_until_new_leader(others)?;
         for other in others {
@@ -313,6 +331,7 @@ impl Told {
     fn restart_and_compare(&mut self, id: u8) -> Result<()> {
         self.ensemble.start(id)?;
         self.ensemble.wait_until_serving(&[id])?;
+        self.note(&format!("member {id} restarted"));
         self.write_through(&[id])?;
         self.ensemble.ensure_same_tree(&self.clients, &[1, 2, 3])
     }
@@ -334,6 +353,7 @@ impl Told {
             Zab => "history replaced by a snapshot",
         };
         self.ensemble.wait_for_line(id, from, &[word])?;
+        self.note(&format!("member {id} wiped and back"));
         self.ensemble.ensure_same_tree(&self.clients, &[1, 2, 3])
     }
 
@@ -352,21 +372,22 @@ impl Told {
         self.ensemble.wait_until_level(&[1, 2, 3])?;
         // A paused process does not read what is in its sockets, and dies with it.
         for id in followers {
-            self.ensemble.signal(*id, Signal::STOP)?;
+            self.ensemble.running(*id)?.pause()?;
         }
         let writer = client.clone();
         let written = self.clients.start(async move {
             writer.create("/tail", b"", &[Acl::OPEN], CreateMode::Persistent).await
         });
-        while !self.ensemble.log_files_hold(leader, b"/tail")? {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_briefly_for(PATIENCE, "the leader to log the write", || {
+            Ok(self.ensemble.log_files_hold(leader, b"/tail")?.then_some(()))
+        })?;
         for id in followers {
             self.ensemble.kill(*id)?;
         }
         self.ensemble.kill(leader)?;
         let answer = self.clients.wait(async { written.await.expect("it does not panic") });
         ensure!(answer.is_err(), "one of three acknowledged a write");
+        self.note(&format!("all are dead, and {leader} has a tail"));
         Ok(())
     }
 }

@@ -6,11 +6,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use e2e::commands::run;
 use e2e::ensemble::Ensemble;
-use e2e::ensemble::Kind::Zab;
-use e2e::ensemble::PATIENCE;
+use e2e::repository;
 use e2e::scratch::{Scratch, ports};
-use e2e::story::repository;
-use e2e::zab_server::ZabServer;
+use e2e::server::Kind::Zab;
+use e2e::server::Server;
 
 /// The release from PyPI.
 const VERSION: &str = "2.11.0";
@@ -23,9 +22,9 @@ fn kazoo_is_content_with_one_server_of_ours() {
     let python = python().unwrap();
     let scratch = Scratch::new("kazoo-one").unwrap();
     let port = ports(1).unwrap()[0];
-    let mut server = ZabServer::start_standalone(scratch.path(), port).unwrap();
-    server.wait_until_serving(PATIENCE).unwrap();
-    tell(&python, &server.client_address(), &[]).unwrap();
+    let mut server = Server::start_standalone(Zab, scratch.path(), port).unwrap();
+    server.wait_until_serving().unwrap();
+    tell(&python, &server.client_address().to_string(), &[]).unwrap();
 }
 
 #[test]
@@ -40,7 +39,7 @@ fn kazoo_is_content_with_three_servers_of_ours_and_survives_a_kill() {
     // The first one is killed: the leader, which is the hardest case.
     let mut order = vec![leader];
     order.extend(ensemble.ids().filter(|id| *id != leader));
-    let kill = format!("kill -9 {}", ensemble.process_id(leader).unwrap());
+    let kill = format!("kill -9 {}", ensemble.running(leader).unwrap().process_id());
     tell(&python, &ensemble.addresses(&order), &["sh", "-c", &kill]).unwrap();
 }
 

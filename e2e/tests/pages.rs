@@ -3,18 +3,18 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use client::{Acl, CreateMode, Watch};
 use e2e::clients::Clients;
-use e2e::ensemble::Kind::Zab;
-use e2e::ensemble::{Ensemble, PATIENCE};
-use e2e::java::four_letter_word;
+use e2e::ensemble::Ensemble;
+use e2e::promtool;
 use e2e::scratch::{Scratch, ports};
-use e2e::zab_server::{ZabServer, binary};
+use e2e::server::Kind::Zab;
+use e2e::server::{PATIENCE, Server, binary};
+use e2e::wait::wait_briefly_for;
 
 #[test]
 fn promtool_accepts_the_metrics_of_every_role() {
@@ -30,7 +30,7 @@ fn promtool_accepts_the_metrics_of_every_role() {
     let mut roles = Vec::new();
     for id in ensemble.ids() {
         let role = ensemble.mode(id).unwrap();
-        let server = ensemble.zab(id).unwrap();
+        let server = ensemble.running(id).unwrap();
         assert_eq!(server.page("/livez").unwrap(), (200, "ok\n".to_owned()));
         assert_eq!(server.page("/readyz").unwrap().0, 200);
         let status: serde_json::Value =
@@ -44,38 +44,23 @@ fn promtool_accepts_the_metrics_of_every_role() {
 }
 
 #[test]
-fn a_standalone_server_shows_itself_in_words_and_pages() {
+fn a_standalone_server_shows_itself_on_its_pages() {
     let (_scratch, server) = standalone("pages-one").unwrap();
     check_metrics(&server, "standalone").unwrap();
     assert_eq!(server.page("/livez").unwrap().0, 200);
     assert_eq!(server.page("/readyz").unwrap(), (200, "ok: standalone\n".to_owned()));
-    let word = |word| four_letter_word(server.client_port(), word).unwrap();
-    assert_eq!(word("ruok"), "imok");
-    assert_eq!(word("isro"), "rw");
-    let stat = word("stat");
-    for expected in
-        ["Zookeeper version: ", "\nClients:\n", "\nMode: standalone\n", "\nNode count: "]
-    {
-        assert!(stat.contains(expected), "{expected:?} is not in {stat}");
-    }
-    assert!(word("mntr").contains("zk_server_state\tstandalone\n"));
-    let port = format!("clientPort={}\n", server.client_port());
-    assert!(word("conf").contains(&port));
+    let port = format!("clientPort={}\n", server.client_address().port());
+    assert!(server.word("conf").unwrap().contains(&port));
+    assert!(server.word("mntr").unwrap().contains("zk_server_state\tstandalone\n"));
 }
 
 #[test]
 fn a_server_alone_of_three_is_alive_and_not_ready() {
     let mut ensemble = Ensemble::new("pages-alone", &[Zab, Zab, Zab]).unwrap();
     ensemble.start(1).unwrap();
-    let server = ensemble.zab(1).unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    let (status, reason) = loop {
-        match server.page("/readyz") {
-            Ok(answer) => break answer,
-            Err(error) => assert!(Instant::now() < deadline, "{error:#}"),
-        }
-        thread::sleep(Duration::from_millis(30));
-    };
+    let server = ensemble.running(1).unwrap();
+    let ready = || server.page("/readyz").map(Some);
+    let (status, reason) = wait_briefly_for(PATIENCE, "an answer", ready).unwrap();
     assert_eq!(status, 503, "{reason}");
     assert!(reason.len() > 5, "a reason is given: {reason:?}");
     assert_eq!(server.page("/livez").unwrap().0, 200);
@@ -85,7 +70,7 @@ fn a_server_alone_of_three_is_alive_and_not_ready() {
 fn bad_frames_close_their_connection_only_with_one_line_each() {
     let (_scratch, mut server) = standalone("pages-frames").unwrap();
     let clients = Clients::new().unwrap();
-    let (client, _events) = clients.connect(&server.client_address()).unwrap();
+    let (client, _events) = clients.connect(&server.client_address().to_string()).unwrap();
     let session = client.session().unwrap();
 
     // Before a session: a length nobody may send, a negative one, a greeting of nonsense.
@@ -149,7 +134,7 @@ fn a_wrong_configuration_is_answered_with_file_line_key_and_what_was_expected() 
 fn a_damaged_directory_is_refused_with_path_and_offset_and_a_torn_tail_is_cut() {
     let (scratch, mut server) = standalone("pages-damage").unwrap();
     let clients = Clients::new().unwrap();
-    let (client, _events) = clients.connect(&server.client_address()).unwrap();
+    let (client, _events) = clients.connect(&server.client_address().to_string()).unwrap();
     for path in ["/first", "/second", "/third"] {
         clients.wait(client.create(path, &[7; 100], &[Acl::OPEN], CreateMode::Persistent)).unwrap();
     }
@@ -167,8 +152,9 @@ fn a_damaged_directory_is_refused_with_path_and_offset_and_a_torn_tail_is_cut() 
     let mut damaged = intact.clone();
     damaged[at(b"/second") + 2] ^= 1;
     fs::write(&log, &damaged).unwrap();
-    let mut refused = ZabServer::start_standalone(scratch.path(), server.client_port()).unwrap();
-    let status = refused.wait_for_end(PATIENCE).unwrap();
+    let port = server.client_address().port();
+    let mut refused = Server::start_standalone(Zab, scratch.path(), port).unwrap();
+    let status = refused.wait_for_end().unwrap();
     assert_eq!(status.code(), Some(3), "{}", refused.log());
     let said = refused.log();
     let line = said.lines().find(|line| line.contains("ERROR")).unwrap();
@@ -176,38 +162,26 @@ fn a_damaged_directory_is_refused_with_path_and_offset_and_a_torn_tail_is_cut() 
 
     // The end of the newest log, torn in the middle of a transaction that was never acknowledged.
     fs::write(&log, &intact[..at(b"/third") + 3]).unwrap();
-    let mut cut = ZabServer::start_standalone(scratch.path(), server.client_port()).unwrap();
-    cut.wait_until_serving(PATIENCE).unwrap();
-    let (client, _events) = clients.connect(&cut.client_address()).unwrap();
+    let mut cut = Server::start_standalone(Zab, scratch.path(), port).unwrap();
+    cut.wait_until_serving().unwrap();
+    let (client, _events) = clients.connect(&cut.client_address().to_string()).unwrap();
     let there = |path| clients.wait(client.exists(path, Watch::No)).unwrap().is_some();
     assert!(there("/second") && !there("/third"));
 }
 
-fn standalone(name: &str) -> Result<(Scratch, ZabServer)> {
+fn standalone(name: &str) -> Result<(Scratch, Server)> {
     let scratch = Scratch::new(name)?;
-    let mut server = ZabServer::start_standalone(scratch.path(), ports(1)?[0])?;
-    server.wait_until_serving(PATIENCE)?;
+    let mut server = Server::start_standalone(Zab, scratch.path(), ports(1)?[0])?;
+    server.wait_until_serving()?;
     Ok((scratch, server))
 }
 
-fn check_metrics(server: &ZabServer, role: &str) -> Result<()> {
+fn check_metrics(server: &Server, role: &str) -> Result<()> {
     let (status, page) = server.page("/metrics")?;
     ensure!(status == 200, "{page}");
     let own = format!("zab_role{{role=\"{role}\"}} 1\n");
     ensure!(page.contains(&own), "{own} is not in {page}");
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("promtool does not run: apt-get install prometheus")?;
-    promtool.stdin.take().context("its standard input")?.write_all(page.as_bytes())?;
-    let output = promtool.wait_with_output()?;
-    let said =
-        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
-    ensure!(output.status.success() && said.concat().is_empty(), "promtool: {}", said.concat());
-    Ok(())
+    promtool::check(&page)
 }
 
 fn framed(body: &[u8]) -> Vec<u8> {
