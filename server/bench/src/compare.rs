@@ -154,7 +154,7 @@ impl Comparison {
         &self,
         title: &str,
         kinds: &[Kind],
-        count: usize,
+        count: u8,
         cpu: Option<usize>,
         groups: &[Group],
     ) -> Result<Vec<RowResult>> {

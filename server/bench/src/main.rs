@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use bench::compare::{Comparison, markdown};
 use bench::cpu;
 use bench::load::{self, Target};
-use bench::process::{self, Kind};
+use bench::process::Kind;
 use bench::report::Outcome;
 use bench::smoke;
 use bench::stub::{self, Behaviour};
@@ -259,12 +259,12 @@ impl CompareOptions {
         }
         let mut three = one.clone();
         if with(Without::Java) {
-            let jars = process::fetch_java()?;
-            let java = |tuned| Kind::Java { jars: jars.clone(), tuned };
-            one.push(java(false));
-            three.push(java(false));
+            // Now rather than after an hour.
+            e2e::java::jars()?;
+            one.push(Kind::Java { tuned: false });
+            three.push(Kind::Java { tuned: false });
             if with(Without::Tuned) {
-                three.push(java(true));
+                three.push(Kind::Java { tuned: true });
             }
         }
         let none = Vec::new;

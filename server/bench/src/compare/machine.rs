@@ -7,8 +7,6 @@ use std::process::Command;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::process::JAVA_VERSION;
-
 /// What is worth knowing of the machine and of the versions.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -52,7 +50,7 @@ impl Machine {
                 env!("CARGO_PKG_VERSION"),
                 commit.unwrap_or_else(|| "no checkout".to_owned())
             ),
-            zookeeper: JAVA_VERSION.to_owned(),
+            zookeeper: e2e::java::VERSION.to_owned(),
             java: first_line("java", &["-version"]).unwrap_or_else(unknown),
         })
     }
