@@ -4,10 +4,12 @@ Usage: story.py HOSTS [KILL...]. HOSTS is `host:port,host:port`. KILL is a comma
 story then goes on with the others. Ends with `kazoo: all is well`, or with a traceback.
 """
 
+import os
 import subprocess
 import sys
 import threading
 import time
+import traceback
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import BadVersionError, NoAuthError, NodeExistsError, NoNodeError, NotEmptyError
@@ -235,4 +237,10 @@ def main():
     print("kazoo: all is well")
 
 
-main()
+try:
+    main()
+except BaseException:
+    # The threads of a story that failed may wait for what never comes: nobody waits for them.
+    traceback.print_exc()
+    sys.stdout.flush()
+    os._exit(1)
