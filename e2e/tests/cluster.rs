@@ -3,9 +3,10 @@
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::commands::wait_for;
+use e2e::promtool;
 use e2e::rolling::rolling_restart;
 use e2e::story::{self, in_namespace, pods};
+use e2e::wait::wait_for;
 
 /// The main promise: no acknowledged write is lost, and the leader leaves last, by a hand-over.
 #[test]
@@ -21,6 +22,19 @@ fn a_rolling_restart_under_load_loses_nothing_and_needs_one_election() {
     assert!(report.outcome.acknowledged > 100, "the client wrote all the time");
     assert_eq!(report.outcome.sessions_lost, 0);
     assert!(report.elections <= 1, "{} elections", report.elections);
+}
+
+/// Whoever scrapes the operator gets a page that Prometheus has nothing to say against, with its own series in it.
+#[test]
+fn promtool_accepts_the_metrics_of_the_operator() {
+    story::install_operator().unwrap();
+    let page = wait_for(Duration::from_secs(30), "the operator's page", || {
+        story::operator_metrics().map(Some)
+    })
+    .unwrap();
+    promtool::check(&page).unwrap();
+    let own = page.lines().filter(|line| line.starts_with("zab_operator_")).count();
+    assert!(own > 0, "{page}");
 }
 
 /// The loss of any one zone leaves a majority: the ensemble goes on writing, and is whole again when the zone is back.
@@ -55,7 +69,7 @@ fn an_ensemble_outlives_the_loss_of_a_zone() {
 
 /// A fault of the lab, by its documented command.
 fn fault(arguments: &[&str]) -> anyhow::Result<()> {
-    let lab = story::repository().join("e2e/lab/lab");
+    let lab = e2e::repository().join("e2e/lab/lab");
     let status = Command::new(lab).arg("fault").args(arguments).status()?;
     anyhow::ensure!(status.success(), "lab fault {}: {status}", arguments.join(" "));
     Ok(())
