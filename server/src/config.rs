@@ -3,6 +3,7 @@
 //! [`ClusterConfig`] must be equal on all servers of an ensemble, [`ProcessConfig`] may differ. Meaning is given here;
 //! `zoo_cfg` only reads text. Defaults are those of Apache ZooKeeper 3.9 unless the field says otherwise.
 
+mod foreign;
 pub mod identity;
 pub(crate) mod keys;
 pub mod member;
@@ -43,7 +44,7 @@ pub struct Config {
 pub struct ClusterConfig {
     /// The members; empty for a standalone server.
     pub members: BTreeMap<ServerId, Member>,
-    /// The version of the membership: 0, or the hexadecimal suffix of `dynamicConfigFile`.
+    /// The version of the membership: the hexadecimal suffix of `dynamicConfigFile`, or else `version`, or 0.
     pub version: i64,
     /// `tickTime`: milliseconds of one tick.
     pub tick_ms: u64,
@@ -78,7 +79,7 @@ pub struct ProcessConfig {
     pub client_connections_per_address_max: usize,
     /// `maxCnxns`: connections of all clients; 0 = no limit.
     pub client_connections_max: usize,
-    /// `globalOutstandingLimit`: requests in flight before clients are read more slowly.
+    /// `globalOutstandingLimit`: requests of one connection in flight; its socket is not read beyond that.
     pub outstanding_max: usize,
     /// `jute.maxbuffer`: bytes of the longest client frame.
     pub frame_bytes_max: usize,
@@ -90,14 +91,10 @@ pub struct ProcessConfig {
     pub connect_timeout_ms: u64,
     /// `snapCount`: transactions between snapshots.
     pub snap_count: u64,
-    /// `preAllocSize` (there in KiB): bytes by which the log grows.
-    pub pre_alloc_bytes: u64,
-    /// `zab.segmentSizeBytes`: bytes after which a new log file is begun. Default: 64 MiB.
+    /// `preAllocSize` (there in KiB): bytes of a log file, which is filled with zeros before it is needed.
     pub segment_bytes: u64,
     /// `autopurge.snapRetainCount`: snapshots to keep, at least 3.
     pub snap_retain_count: usize,
-    /// `autopurge.purgeInterval`: hours between purges; 0 = never.
-    pub purge_interval_hours: u64,
     /// `4lw.commands.whitelist`. Default: `srvr`.
     pub four_letter_words: FourLetterWords,
     /// `metricsProvider.httpHost` and `.httpPort`; `None` when the port is 0. Default: all addresses, 7000.
@@ -201,7 +198,7 @@ impl Config {
     pub fn load(file: &Path, environment: &BTreeMap<String, String>) -> Result<Self, Error> {
         let mut settings = Settings::parse(file, &read(file)?)?;
         settings.overlay(environment)?;
-        let mut version = 0;
+        let mut version = None;
         if let Some(setting) = settings.get("dynamicConfigFile").cloned() {
             let path = PathBuf::from(&setting.value);
             let text = std::fs::read_to_string(&path).map_err(|error| {
@@ -216,10 +213,18 @@ impl Config {
         Self::interpret(settings, version, cores)
     }
 
-    /// Gives the settings their meaning.
-    fn interpret(mut settings: Settings, version: i64, cores: usize) -> Result<Self, Error> {
+    /// Gives the settings their meaning. A `version` known from elsewhere wins over the key.
+    fn interpret(
+        mut settings: Settings,
+        version: Option<i64>,
+        cores: usize,
+    ) -> Result<Self, Error> {
         let mut warnings = settings.take_warnings();
         warnings.extend(keys::check(&settings)?);
+        let version = match version {
+            Some(version) => version,
+            None => version_key(&settings)?,
+        };
         let mut cluster = cluster(&settings, version)?;
         let mut process = process(&settings, cores, &mut warnings)?;
         if cluster.members.len() == 1 && settings.flag("standaloneEnabled")?.unwrap_or(true) {
@@ -303,10 +308,19 @@ fn read(file: &Path) -> Result<String, Error> {
     })
 }
 
-/// The version in the name of a dynamic configuration file, `zoo.cfg.dynamic.<hexadecimal>`; 0 without one.
-fn version_of(path: &Path) -> i64 {
-    let suffix = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
-    i64::from_str_radix(suffix, 16).unwrap_or(0)
+/// The version in the name of a dynamic configuration file, `zoo.cfg.dynamic.<hexadecimal>`.
+fn version_of(path: &Path) -> Option<i64> {
+    let suffix = path.extension().and_then(|it| it.to_str())?;
+    i64::from_str_radix(suffix, 16).ok()
+}
+
+/// `version`, which older servers wrote into the dynamic file itself.
+fn version_key(settings: &Settings) -> Result<i64, Error> {
+    let Some(setting) = settings.get("version") else { return Ok(0) };
+    match i64::from_str_radix(&setting.value, 16) {
+        Ok(version) if version >= 0 => Ok(version),
+        _ => Err(setting.expected("version", "a hexadecimal number")),
+    }
 }
 
 fn cluster(settings: &Settings, version: i64) -> Result<ClusterConfig, Error> {
@@ -337,13 +351,11 @@ fn cluster(settings: &Settings, version: i64) -> Result<ClusterConfig, Error> {
     })
 }
 
-/// The shortest and the longest session timeout. -1 is Java's way to ask for the default.
+/// The shortest and the longest session timeout.
 fn session_timeouts(settings: &Settings, tick_ms: u64) -> Result<(i32, i32), Error> {
     let timeout = |key: &str, default: u64| {
-        if settings.get(key).is_some_and(|it| it.value == "-1") {
-            return Ok(default);
-        }
-        Ok(settings.number(key, "milliseconds", 1..=DAY_MS)?.unwrap_or(default))
+        let given = settings.number_or_minus_one(key, "milliseconds", 1..=DAY_MS)?;
+        Ok(given.unwrap_or(default))
     };
     let min = timeout("minSessionTimeout", tick_ms.saturating_mul(2))?;
     let max = timeout("maxSessionTimeout", tick_ms.saturating_mul(20))?;
@@ -416,7 +428,9 @@ fn process(
             host: host(settings, "clientPortAddress"),
             port: number("clientPort", "a port", 1..=65535, 0)? as u16,
         },
-        client_backlog: number("clientPortListenBacklog", "a count", 1..=65535, 1024)? as u32,
+        client_backlog: settings
+            .number_or_minus_one("clientPortListenBacklog", "a count", 1..=65535)?
+            .unwrap_or(1024) as u32,
         client_connections_per_address_max: count("maxClientCnxns", 60)?,
         client_connections_max: count("maxCnxns", 0)?,
         outstanding_max: count("globalOutstandingLimit", 1000)?.max(1),
@@ -428,10 +442,8 @@ fn process(
         bind_tries_max: count("electionPortBindRetry", 3)? as u32,
         connect_timeout_ms: number("cnxTimeout", "milliseconds", 1..=DAY_MS, 5000)?,
         snap_count: number("snapCount", "a count", 2..=1 << 40, 100_000)?,
-        pre_alloc_bytes: 1024 * number("preAllocSize", "KiB", 1..=BYTES_MAX >> 10, 65_536)?,
-        segment_bytes: bytes("zab.segmentSizeBytes", 64 << 20)?,
+        segment_bytes: 1024 * number("preAllocSize", "KiB", 1..=BYTES_MAX >> 10, 65_536)?,
         snap_retain_count,
-        purge_interval_hours: number("autopurge.purgeInterval", "hours", 0..=24 * 3650, 0)?,
         four_letter_words: four_letter_words(settings, warnings),
         http: match number("metricsProvider.httpPort", "a port, 0 = off", 0..=65535, 7000)? {
             0 => None,
@@ -470,11 +482,13 @@ fn four_letter_words(settings: &Settings, warnings: &mut Vec<String>) -> FourLet
     let Some(setting) = settings.get("4lw.commands.whitelist") else {
         return FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()]));
     };
-    let words: BTreeSet<String> =
-        setting.value.split(',').map(|word| word.trim().to_owned()).collect();
+    let words = setting.value.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let mut words: BTreeSet<String> = words.map(str::to_owned).collect();
     if words.contains("*") {
         return FourLetterWords::All;
     }
+    // As in Java, whose own scripts ask this one.
+    words.insert("srvr".to_owned());
     for word in words.iter().filter(|word| word.len() != 4) {
         let place = &setting.place;
         warnings.push(format!("{place}: 4lw.commands.whitelist: {word:?} is not a command"));

@@ -1,5 +1,6 @@
-//! The keys by name: those that mean something here, those that do not, and those that must not be overlooked.
+//! The keys by name: those with an effect, and the variable that each can be given as.
 
+use super::foreign;
 use super::zoo_cfg::Error;
 use super::zoo_cfg::Settings;
 
@@ -7,7 +8,6 @@ use super::zoo_cfg::Settings;
 const USED: &[&str] = &[
     "4lw.commands.whitelist",
     "DigestAuthenticationProvider.superDigest",
-    "autopurge.purgeInterval",
     "autopurge.snapRetainCount",
     "clientPort",
     "clientPortAddress",
@@ -35,54 +35,12 @@ const USED: &[&str] = &[
     "standaloneEnabled",
     "syncLimit",
     "tickTime",
+    "version",
     "zab.electionFinalizeWaitMs",
     "zab.historyBytes",
     "zab.ioShards",
     "zab.linkQueueBytes",
     "zab.livenessTimeoutMs",
-    "zab.segmentSizeBytes",
-];
-
-/// Keys of ZooKeeper whose effect is a given here, or that steer parts of the Java server that do not exist here.
-/// They are passed over in silence.
-const WITHOUT_EFFECT: &[&str] = &[
-    "admin.commandURL",
-    "admin.enableServer",
-    "admin.idleTimeout",
-    "admin.serverAddress",
-    "admin.serverPort",
-    "commitProcessor.numWorkerThreads",
-    "fsync.warningthresholdms",
-    "leaderServes",
-    "metricsProvider.className",
-    "metricsProvider.exportJvmInfo",
-    "nio.numSelectorThreads",
-    "nio.numWorkerThreads",
-    "serverCnxnFactory",
-    "syncEnabled",
-    "tcpKeepAlive",
-];
-
-/// Settings that a server must not seem to honour: keys (or their beginnings, ending in a dot), the values that ask
-/// for nothing, and what to do instead.
-const REFUSED: &[(&str, &[&str], &str)] = &[
-    ("group.", &[], "hierarchical quorums are not supported; remove the group and weight lines"),
-    ("weight.", &[], "hierarchical quorums are not supported; remove the group and weight lines"),
-    ("oraclePath", &[], "the quorum oracle is not supported; remove the line"),
-    ("electionAlg", &["3"], "only election algorithm 3 (fast leader election) exists"),
-    ("secureClientPort", &[], "TLS is not supported; remove the line"),
-    ("secureClientPortAddress", &[], "TLS is not supported; remove the line"),
-    ("client.portUnification", &["false"], "TLS is not supported; remove the line"),
-    ("sslQuorum", &["false"], "TLS is not supported; remove the line"),
-    ("portUnification", &["false"], "TLS is not supported; remove the line"),
-    ("multiAddress.enabled", &["false"], "several addresses per server are not supported"),
-    ("quorum.auth.enableSasl", &["false"], "SASL between servers is not supported"),
-    ("quorum.auth.serverRequireSasl", &["false"], "SASL between servers is not supported"),
-    ("quorum.auth.learnerRequireSasl", &["false"], "SASL between servers is not supported"),
-    ("sessionRequireClientSASLAuth", &["false"], "SASL is not supported"),
-    ("enforce.auth.enabled", &["false"], "enforced authentication is not supported"),
-    ("skipACL", &["no", "false"], "ACLs are always checked; remove the line"),
-    ("DigestAuthenticationProvider.digestAlg", &["SHA1"], "only SHA1 digests are supported"),
 ];
 
 /// Environment variables that belong to us but are not settings of `zoo.cfg`.
@@ -105,18 +63,20 @@ pub(crate) fn server_number(key: &str) -> Option<&str> {
 pub(crate) fn check(settings: &Settings) -> Result<Vec<String>, Error> {
     let mut warnings = Vec::new();
     for (key, setting) in settings.iter() {
-        let refused = REFUSED
-            .iter()
-            .find(|(name, _, _)| *name == key || (name.ends_with('.') && key.starts_with(name)));
-        if let Some((_, harmless, why)) = refused {
-            if !harmless.iter().any(|value| value.eq_ignore_ascii_case(&setting.value)) {
-                return Err(Error::new(setting.place.clone(), format!("{key}: {why}")));
+        let place = &setting.place;
+        if USED.contains(&key) || server_number(key).is_some() {
+            continue;
+        }
+        if let Some(refused) = foreign::refused(key) {
+            if !refused.is_harmless(&setting.value) {
+                return Err(Error::new(place.clone(), format!("{key}: {}", refused.instead)));
             }
-        } else if !USED.contains(&key)
-            && !WITHOUT_EFFECT.contains(&key)
-            && server_number(key).is_none()
-        {
-            warnings.push(format!("{}: {key} is not known here and is ignored", setting.place));
+        } else if let Some(ignored) = foreign::ignored(key) {
+            if !ignored.is_harmless(&setting.value) {
+                warnings.push(format!("{place}: {key} has no effect: {}", ignored.instead));
+            }
+        } else {
+            warnings.push(format!("{place}: {key} is not known here and is ignored"));
         }
     }
     Ok(warnings)
@@ -129,14 +89,13 @@ pub(crate) fn key_of_variable(name: &str) -> Option<String> {
     {
         return Some(format!("server.{number}"));
     }
-    let names = |key: &&&str| {
+    let names = |key: &&str| {
         let variable = variable_name(key);
         name == variable
             || name.strip_prefix("ZOOKEEPER_") == Some(&variable)
             || Some(name) == variable.strip_prefix("ZAB_")
     };
-    let refused = REFUSED.iter().map(|(key, _, _)| key).filter(|key| !key.ends_with('.'));
-    USED.iter().chain(WITHOUT_EFFECT).chain(refused).find(names).map(|key| (*key).to_owned())
+    USED.iter().copied().chain(foreign::whole_keys()).find(names).map(str::to_owned)
 }
 
 /// `dataLogDir` as `DATA_LOG_DIR`: an underscore where a capital follows a small letter or a digit, and for a dot.
@@ -178,5 +137,13 @@ mod tests {
         assert_eq!(key_of_variable("IO_SHARDS").as_deref(), Some("zab.ioShards"));
         assert_eq!(key_of_variable("SKIP_ACL").as_deref(), Some("skipACL"));
         assert_eq!(key_of_variable("SERVER_NAME"), None);
+    }
+
+    #[test]
+    fn every_key_is_in_the_manual() {
+        let manual = include_str!("../../README.md");
+        for key in USED {
+            assert!(manual.contains(&format!("`{key}`")), "{key} is not in server/README.md");
+        }
     }
 }

@@ -11,7 +11,7 @@ const THREE: &str = "tickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir=/data\n\
 
 fn parse(text: &str) -> Result<Config, Error> {
     let settings = Settings::parse(Path::new("zoo.cfg"), text)?;
-    Config::interpret(settings, 0, 2)
+    Config::interpret(settings, None, 2)
 }
 
 fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -134,16 +134,51 @@ fn unknown_keys_are_named_and_known_ones_are_not() {
                 zookeeper.jute.maxbuffer=4194304\n4lw.commands.whitelist=ruok, srvr,mntr\nskipACL=no\n";
     let config = parse(text).unwrap();
     assert_eq!(config.warnings, ["zoo.cfg:4: snapCuont is not known here and is ignored"]);
+    assert!(config.process.four_letter_words.allow("srvr"), "it is always answered");
     assert_eq!(config.process.frame_bytes_max, 4_194_304);
     assert!(config.process.four_letter_words.allow("mntr"));
     assert!(!config.process.four_letter_words.allow("stat"));
 }
 
 #[test]
+fn a_key_without_effect_is_named_with_what_holds_instead() {
+    let text = "dataDir=/d\nautopurge.purgeInterval=24\nforceSync=no\nleaderServes=yes\n\
+                zookeeper.admin.serverPort=8081\nssl.keyStore.location=/k\nenforceQuota=false\n";
+    assert_eq!(
+        parse(text).unwrap().warnings,
+        [
+            "zoo.cfg:5: admin.serverPort has no effect: there is no AdminServer; the pages are \
+             served on metricsProvider.httpPort",
+            "zoo.cfg:2: autopurge.purgeInterval has no effect: old snapshots and logs are deleted \
+             after every new snapshot",
+            "zoo.cfg:3: forceSync has no effect: every write is on disk before it is acknowledged",
+            "zoo.cfg:6: ssl.keyStore.location has no effect: TLS is not supported",
+        ]
+    );
+    let error = parse("dataDir=/d\nenforceQuota=true").unwrap_err().to_string();
+    assert_eq!(error, "zoo.cfg:2: enforceQuota: quotas are not enforced; remove the line");
+}
+
+#[test]
+fn a_log_file_is_as_long_as_pre_alloc_size_says() {
+    assert_eq!(parse("dataDir=/d").unwrap().process.segment_bytes, 64 << 20);
+    let config = parse("dataDir=/d\npreAllocSize=1024").unwrap();
+    assert_eq!(config.process.segment_bytes, 1 << 20);
+}
+
+#[test]
+fn minus_one_asks_for_the_default_where_it_does_in_java() {
+    let text = "dataDir=/d\nclientPortListenBacklog=-1\nminSessionTimeout=-1\ntickTime=1000";
+    let config = parse(text).unwrap();
+    assert_eq!(config.process.client_backlog, 1024);
+    assert_eq!(config.cluster.min_session_timeout_ms, 2000);
+}
+
+#[test]
 fn shards_leave_one_core_to_the_core() {
     for (cores, shards) in [(1, 1), (2, 1), (4, 3), (128, 64)] {
         let settings = Settings::parse(Path::new("zoo.cfg"), "dataDir=/d").unwrap();
-        let config = Config::interpret(settings, 0, cores).unwrap();
+        let config = Config::interpret(settings, None, cores).unwrap();
         assert_eq!(config.process.io_shards, shards);
     }
 }
@@ -159,6 +194,11 @@ fn a_dynamic_file_brings_members_and_their_version() {
     let config = Config::load(&file, &environment(&[("ZAB_SERVER_2", "moved:1:2;3")])).unwrap();
     assert_eq!(config.cluster.members[&ServerId(2)].host, "moved");
     assert!(config.cluster.text().ends_with("\nversion=100000002"));
+    let unnumbered = directory.path().join("members");
+    fs::write(&unnumbered, "server.1=a:1:2;3\nserver.2=b:1:2;3\nversion=1f\n").unwrap();
+    fs::write(&file, format!("{head}{}\n", unnumbered.display())).unwrap();
+    let config = Config::load(&file, &environment(&[])).unwrap();
+    assert!(config.cluster.text().ends_with("\nversion=1f"));
     fs::write(&file, format!("{head}/no/such/file\n")).unwrap();
     let error = Config::load(&file, &environment(&[])).unwrap_err().to_string();
     assert!(error.contains("zoo.cfg:4: dynamicConfigFile: expected a readable file"), "{error}");

@@ -113,7 +113,7 @@ impl Settings {
     /// Lays the environment over the files: a variable wins over a line.
     ///
     /// # Errors
-    /// A key given by two variables.
+    /// A key given by two variables, or without a value.
     pub fn overlay(&mut self, environment: &BTreeMap<String, String>) -> Result<(), Error> {
         let mut given: BTreeMap<String, &str> = BTreeMap::new();
         for (name, value) in environment {
@@ -141,6 +141,9 @@ impl Settings {
                 return Err(Error::new(Place::Variable(name.clone()), problem));
             }
             let place = Place::Variable(name.clone());
+            if value.trim().is_empty() {
+                return Err(Error::new(place, format!("{key}: expected a value, found none")));
+            }
             self.by_key.insert(key, Setting { value: value.trim().to_owned(), place });
         }
         Ok(())
@@ -192,6 +195,19 @@ impl Settings {
                 Err(setting.expected(key, &expected))
             }
         }
+    }
+
+    /// The same for a key whose default is also written as -1 in ZooKeeper.
+    pub(crate) fn number_or_minus_one(
+        &self,
+        key: &str,
+        unit: &str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, Error> {
+        if self.get(key).is_some_and(|setting| setting.value == "-1") {
+            return Ok(None);
+        }
+        self.number(key, unit, range)
     }
 
     /// `true`, `yes`, `false` or `no`, if given.
