@@ -4,11 +4,11 @@
 //!
 //! Not covered: ACLs, sessions, and everything below `/zookeeper/` (quota nodes and the
 //! configuration are written locally). The root counts with the empty path. The CRC of path and
-//! data is kept in the znode, so that a change of the Stat of a parent does not read its data.
+//! data is kept in the znode, so that a change of the Stat of a parent does not read its data; so is
+//! the term itself, so that a change computes only the new one.
 
 use jute::data::StatPersisted;
 
-use crate::node::Znode;
 use crate::path;
 
 /// The version of the algorithm, as written into logs and snapshots.
@@ -24,13 +24,8 @@ pub(crate) fn content_crc(path: &str, data: Option<&[u8]>) -> u32 {
     crc.finalize()
 }
 
-/// The term of a znode in the sum.
-pub(crate) fn term(node: &Znode) -> u64 {
-    term_of(&node.path, node.content_crc, &node.stat)
-}
-
-/// The term of a znode with this path, [`content_crc`] and Stat.
-pub(crate) fn term_of(path: &str, content_crc: u32, stat: &StatPersisted) -> u64 {
+/// The term in the sum of a znode with this path, [`content_crc`] and Stat.
+pub(crate) fn term(path: &str, content_crc: u32, stat: &StatPersisted) -> u32 {
     if path.strip_prefix(path::ZOOKEEPER).is_some_and(|rest| rest.starts_with('/')) {
         return 0;
     }
@@ -46,5 +41,10 @@ pub(crate) fn term_of(path: &str, content_crc: u32, stat: &StatPersisted) -> u64
     bytes[52..60].copy_from_slice(&stat.ephemeral_owner.to_be_bytes());
     let mut crc = crc32fast::Hasher::new_with_initial(content_crc);
     crc.update(&bytes);
-    u64::from(crc.finalize())
+    crc.finalize()
+}
+
+/// The sum after a znode's term has changed; 0 stands for no znode.
+pub(crate) fn exchange(sum: u64, before: u32, after: u32) -> u64 {
+    sum.wrapping_sub(u64::from(before)).wrapping_add(u64::from(after))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jute::data::{Stat, StatPersisted};
 
 use crate::children::{self, Children};
+use crate::digest;
 use crate::path;
 
 /// What `ephemeral_owner` of the persisted Stat says about the life of a znode.
@@ -66,6 +67,8 @@ pub struct Znode {
     /// CRC32 of path and data, the part of the digest that need not be read again when only the
     /// Stat changes.
     pub(crate) content_crc: u32,
+    /// What the znode adds to the digest as it stands; see [`digest`].
+    pub(crate) term: u32,
 }
 
 impl Znode {
@@ -132,6 +135,12 @@ impl Znode {
             paths: self.children.as_ref().map(|children| children.iter()),
             offset: path::name_offset(&self.path),
         }
+    }
+
+    /// Computes the term anew after a change; returns the one before and the new one.
+    pub(crate) fn renew_term(&mut self) -> (u32, u32) {
+        let term = digest::term(&self.path, self.content_crc, &self.stat);
+        (std::mem::replace(&mut self.term, term), term)
     }
 
     pub(crate) fn next_child_after(&self, path: Option<&str>) -> Option<&Arc<str>> {

@@ -66,8 +66,9 @@ impl NodeMap {
         self.len
     }
 
+    /// The hash that the lookups of this map and of its copies use.
     #[inline]
-    fn hash(&self, path: &str) -> u64 {
+    pub(crate) fn hash(&self, path: &str) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(path.as_bytes());
         hasher.finish()
@@ -102,7 +103,12 @@ impl NodeMap {
 
     #[inline]
     pub(crate) fn get_shared(&self, path: &str) -> Option<&Arc<Znode>> {
-        let hash = self.hash(path);
+        self.get_hashed(self.hash(path), path)
+    }
+
+    /// As [`get_shared`](Self::get_shared), for a caller that knows the hash.
+    #[inline]
+    pub(crate) fn get_hashed(&self, hash: u64, path: &str) -> Option<&Arc<Znode>> {
         let slot = self.bucket(hash).table.find(hash, |slot| slot.is(hash, path))?;
         Some(&slot.node)
     }
@@ -185,7 +191,15 @@ mod tests {
             ephemeral_owner: 0,
             pzxid: 0,
         };
-        Znode { path: path.into(), data: None, children: None, acl: -1, stat, content_crc: 0 }
+        Znode {
+            path: path.into(),
+            data: None,
+            children: None,
+            acl: -1,
+            stat,
+            content_crc: 0,
+            term: 0,
+        }
     }
 
     fn path(i: usize) -> String {

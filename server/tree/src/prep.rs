@@ -33,7 +33,7 @@ use crate::digest;
 use crate::node::Owner;
 use crate::path;
 use crate::tree::DataTree;
-use outstanding::{Outstanding, PendingNode};
+use outstanding::{Outstanding, PendingNode, Place};
 
 /// A write request of a client, or of the server itself (createSession, closeSession).
 #[derive(Clone, Copy, Debug)]
@@ -168,8 +168,13 @@ impl<'a> Desk<'a> {
         T::decode(&mut Reader::new(self.request.body)).map_err(|_| ErrorCode::MarshallingError)
     }
 
-    fn node(&self, path: &str) -> Result<Cow<'_, PendingNode>, ErrorCode> {
-        self.outstanding.node(self.tree, path).ok_or(ErrorCode::NoNode)
+    fn place<'p>(&self, path: &'p str) -> Place<'p> {
+        self.outstanding.place(self.tree, path)
+    }
+
+    /// Notes what the transaction makes of a place.
+    fn put(&mut self, place: Place<'_>) {
+        self.outstanding.put(self.tree, self.request.zxid, place);
     }
 
     fn check_session(&self) -> Result<(), ErrorCode> {
@@ -208,7 +213,8 @@ impl<'a> Desk<'a> {
         }
         let acl = acl::fix_up(create.acl.as_deref(), self.request.auth)?;
         let parent_path = path::parent(create.path).unwrap_or(path::ROOT);
-        let mut parent = self.node(parent_path)?.into_owned();
+        let mut parent_place = self.place(parent_path);
+        let parent = parent_place.node.as_mut().ok_or(ErrorCode::NoNode)?;
         parent.acl.check(permission::CREATE, self.request.auth)?;
         let mut path = Cow::Borrowed(create.path);
         if mode.is_sequential() {
@@ -216,7 +222,8 @@ impl<'a> Desk<'a> {
             written.expect("a string takes all that is written");
         }
         path::check(&path)?;
-        if self.node(&path).is_ok() {
+        let mut place = self.place(&path);
+        if place.node.is_some() {
             return Err(ErrorCode::NodeExists);
         }
         if let Owner::Session(_) = Owner::from_persisted(parent.stat.ephemeral_owner) {
@@ -229,8 +236,9 @@ impl<'a> Desk<'a> {
         parent.num_children += 1;
         let node = self.new_node(&path, create.data, mode, acl);
         encode_create(&path, create.data, &node.acl.to_wire(), mode, parent_cversion, out);
-        self.outstanding.put(self.tree, self.request.zxid, parent_path, Some(parent));
-        self.outstanding.put(self.tree, self.request.zxid, &path, Some(node));
+        place.node = Some(node);
+        self.put(parent_place);
+        self.put(place);
         Ok(())
     }
 
@@ -279,9 +287,11 @@ impl<'a> Desk<'a> {
             Some(parent) if !path.contains('\0') && !path::is_special(path) => parent,
             _ => return Err(ErrorCode::BadArguments),
         };
-        let mut parent = self.node(parent_path)?.into_owned();
+        let mut parent_place = self.place(parent_path);
+        let parent = parent_place.node.as_mut().ok_or(ErrorCode::NoNode)?;
         parent.acl.check(permission::DELETE, self.request.auth)?;
-        let node = self.node(path)?;
+        let mut place = self.place(path);
+        let node = place.node.take().ok_or(ErrorCode::NoNode)?;
         next_version(node.stat.version, delete.version)?;
         if node.num_children > 0 {
             return Err(ErrorCode::NotEmpty);
@@ -290,8 +300,8 @@ impl<'a> Desk<'a> {
         parent.stat.pzxid = self.request.zxid;
         parent.num_children -= 1;
         DeleteTxn { path }.encode(out);
-        self.outstanding.put(self.tree, self.request.zxid, parent_path, Some(parent));
-        self.outstanding.put(self.tree, self.request.zxid, path, None);
+        self.put(parent_place);
+        self.put(place);
         Ok(())
     }
 
@@ -299,7 +309,8 @@ impl<'a> Desk<'a> {
         self.check_session()?;
         let SetDataRequest { path, data, version: expected } = *set;
         path::check(path)?;
-        let mut node = self.node(path)?.into_owned();
+        let mut place = self.place(path);
+        let node = place.node.as_mut().ok_or(ErrorCode::NoNode)?;
         node.acl.check(permission::WRITE, self.request.auth)?;
         let version = next_version(node.stat.version, expected)?;
 
@@ -308,7 +319,7 @@ impl<'a> Desk<'a> {
         node.stat.mzxid = self.request.zxid;
         node.content_crc = digest::content_crc(path, data);
         SetDataTxn { path, data, version }.encode(out);
-        self.outstanding.put(self.tree, self.request.zxid, path, Some(node));
+        self.put(place);
         Ok(())
     }
 
@@ -316,21 +327,22 @@ impl<'a> Desk<'a> {
         self.check_session()?;
         path::check(set.path)?;
         let acl = acl::fix_up(set.acl.as_deref(), self.request.auth)?;
-        let mut node = self.node(set.path)?.into_owned();
+        let mut place = self.place(set.path);
+        let node = place.node.as_mut().ok_or(ErrorCode::NoNode)?;
         node.acl.check(permission::ADMIN, self.request.auth)?;
         let version = next_version(node.stat.aversion, set.version)?;
 
         node.stat.aversion = version;
         node.acl = acl;
         SetAclTxn { path: set.path, acl: node.acl.to_wire(), version }.encode(out);
-        self.outstanding.put(self.tree, self.request.zxid, set.path, Some(node));
+        self.put(place);
         Ok(())
     }
 
     fn check(&self, check: &CheckVersionRequest<'_>, out: &mut BytesMut) -> Result<(), ErrorCode> {
         self.check_session()?;
         path::check(check.path)?;
-        let node = self.node(check.path)?;
+        let node = self.place(check.path).node.ok_or(ErrorCode::NoNode)?;
         node.acl.check(permission::READ, self.request.auth)?;
         let version = next_version(node.stat.version, check.version)?;
         CheckVersionTxn { path: check.path, version }.encode(out);
@@ -355,15 +367,15 @@ impl<'a> Desk<'a> {
         let paths = self.outstanding.ephemerals_of(self.tree, session);
         CloseSessionTxn { paths: paths.iter().map(|path| &**path).collect() }.encode(out);
         for path in &paths {
-            if let Some(parent_path) = path::parent(path)
-                && let Ok(parent) = self.node(parent_path)
-            {
-                let mut parent = parent.into_owned();
+            let mut parent_place = self.place(path::parent(path).unwrap_or(path::ROOT));
+            if let Some(parent) = &mut parent_place.node {
                 parent.stat.pzxid = zxid;
                 parent.num_children -= 1;
-                self.outstanding.put(self.tree, zxid, parent_path, Some(parent));
+                self.put(parent_place);
             }
-            self.outstanding.put(self.tree, zxid, path, None);
+            let mut place = self.place(path);
+            place.node = None;
+            self.put(place);
         }
         self.outstanding.put_session(zxid, session, false);
     }

@@ -189,15 +189,17 @@ impl DataTree {
     /// been counted, its path must be free. The parent's Stat stays as it is.
     pub(crate) fn insert_node(&mut self, new: &NewNode<'_>) -> &Znode {
         let path: Arc<str> = new.path.into();
+        let content_crc = digest::content_crc(new.path, new.data);
         let node = Znode {
             path: path.clone(),
             data: new.data.map(Arc::from),
             children: None,
             acl: new.acl,
             stat: new.stat,
-            content_crc: digest::content_crc(new.path, new.data),
+            content_crc,
+            term: digest::term(new.path, content_crc, &new.stat),
         };
-        self.digest = self.digest.wrapping_add(digest::term(&node));
+        self.digest = digest::exchange(self.digest, 0, node.term);
         self.data_size += size_of_content(new.path, new.data);
         if let Owner::Session(session) = node.owner() {
             self.ephemerals.entry(session).or_default().insert(path.clone());
@@ -213,7 +215,7 @@ impl DataTree {
     /// Takes a znode out of the map and of its parent's children; its own children stay behind.
     pub(crate) fn remove_node(&mut self, path: &str) -> Option<Arc<Znode>> {
         let node = self.nodes.remove(path)?;
-        self.digest = self.digest.wrapping_sub(digest::term(&node));
+        self.digest = digest::exchange(self.digest, node.term, 0);
         self.data_size -= size_of_content(&node.path, node.data());
         self.acls.drop_use(node.acl);
         if let Owner::Session(session) = node.owner()
@@ -237,9 +239,9 @@ impl DataTree {
         change: impl FnOnce(&mut StatPersisted),
     ) -> Option<&Znode> {
         let node = self.nodes.get_mut(path)?;
-        let before = digest::term(node);
         change(&mut node.stat);
-        self.digest = self.digest.wrapping_sub(before).wrapping_add(digest::term(node));
+        let (before, after) = node.renew_term();
+        self.digest = digest::exchange(self.digest, before, after);
         Some(node)
     }
 
@@ -253,7 +255,6 @@ impl DataTree {
         mtime_ms: i64,
     ) -> Option<&Znode> {
         let node = self.nodes.get_mut(path)?;
-        let before = digest::term(node);
         self.data_size -= size_of_content(path, node.data());
         self.data_size += size_of_content(path, data);
         node.data = data.map(Arc::from);
@@ -261,7 +262,8 @@ impl DataTree {
         node.stat.version = version;
         node.stat.mzxid = mzxid;
         node.stat.mtime_ms = mtime_ms;
-        self.digest = self.digest.wrapping_sub(before).wrapping_add(digest::term(node));
+        let (before, after) = node.renew_term();
+        self.digest = digest::exchange(self.digest, before, after);
         Some(node)
     }
 

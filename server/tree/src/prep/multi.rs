@@ -29,17 +29,18 @@ pub(super) fn decide(
     if !ops.iter().all(is_readable) {
         return Err(ErrorCode::MarshallingError);
     }
-    let mark = outstanding.mark();
+    outstanding.begin();
     out.put_i32(length(ops.len()));
     for (index, op) in ops.iter().enumerate() {
         let mut desk = Desk { outstanding, tree, request };
         if let Err(code) = desk.decide_member(op, out) {
-            outstanding.take_back(mark);
+            outstanding.take_back();
             out.truncate(TxnHeader::SIZE);
             failed(index, ops.len(), code).encode(out);
             return Ok(());
         }
     }
+    outstanding.keep();
     Ok(())
 }
 

@@ -3,12 +3,16 @@
 //! The newest decided state of each changed znode and session, with the zxid that decided it. Once
 //! that transaction is applied the tree shows the same, and the entry goes. The digest of the tree
 //! as it will be is carried along, so that every transaction can name the digest it leads to.
+//!
+//! A path is hashed once for a decision, with the hash of the tree: the same number finds it in the
+//! tree, here, and here again when it goes.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use foldhash::quality::FixedState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use jute::data::StatPersisted;
 
 use crate::acl::AclList;
@@ -34,11 +38,32 @@ impl PendingNode {
     }
 }
 
+/// A path and what will be there when all decided is applied.
+#[derive(Debug)]
+pub(super) struct Place<'p> {
+    path: &'p str,
+    hash: u64,
+    /// The path as the tree or an earlier decision holds it.
+    shared: Option<Arc<str>>,
+    /// What the znode adds to the digest; 0 without one.
+    term: u32,
+    pub(super) node: Option<PendingNode>,
+}
+
 /// The newest decision about one path; no node: it is deleted.
 #[derive(Clone, Debug)]
 struct Decision {
+    path: Arc<str>,
+    hash: u64,
     zxid: i64,
     node: Option<PendingNode>,
+    term: u32,
+}
+
+impl Decision {
+    fn session(&self) -> Option<i64> {
+        self.node.as_ref()?.session()
+    }
 }
 
 /// Whether a session was created or closed last.
@@ -51,7 +76,7 @@ struct SessionDecision {
 /// What a decision was about.
 #[derive(Debug)]
 enum Subject {
-    Node(Arc<str>),
+    Node { path: Arc<str>, hash: u64 },
     Session(i64),
 }
 
@@ -59,20 +84,22 @@ enum Subject {
 #[derive(Debug)]
 struct Undo {
     path: Arc<str>,
+    hash: u64,
     before: Option<Decision>,
     digest: Option<u64>,
 }
 
-/// A point to which decisions can be taken back.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Mark {
-    undo: usize,
-    order: usize,
+/// Decisions about znodes that may have to be taken back.
+#[derive(Debug)]
+struct Group {
+    undo: Vec<Undo>,
+    /// Length of `order` before the first of them.
+    order_len: usize,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Outstanding {
-    nodes: HashMap<Arc<str>, Decision, FixedState>,
+    nodes: HashTable<Decision>,
     sessions: HashMap<i64, SessionDecision, FixedState>,
     /// Ephemerals among `nodes`, by owner.
     owned: BTreeSet<(i64, Arc<str>)>,
@@ -80,7 +107,8 @@ pub(super) struct Outstanding {
     order: VecDeque<(i64, Subject)>,
     /// The digest after the last decision; absent when nothing is outstanding.
     digest: Option<u64>,
-    undo: Vec<Undo>,
+    /// Present between `begin` and `keep` or `take_back`.
+    group: Option<Group>,
 }
 
 impl Outstanding {
@@ -89,17 +117,25 @@ impl Outstanding {
     }
 
     /// The znode as it will be when all decided is applied.
-    pub(super) fn node(&self, tree: &DataTree, path: &str) -> Option<Cow<'_, PendingNode>> {
-        if let Some(decision) = self.nodes.get(path) {
-            return decision.node.as_ref().map(Cow::Borrowed);
+    pub(super) fn place<'p>(&self, tree: &DataTree, path: &'p str) -> Place<'p> {
+        let hash = tree.nodes.hash(path);
+        if let Some(decision) = self.nodes.find(hash, |it| *it.path == *path) {
+            let shared = Some(decision.path.clone());
+            return Place { path, hash, shared, term: decision.term, node: decision.node.clone() };
         }
-        let node = tree.get(path)?;
-        Some(Cow::Owned(PendingNode {
-            stat: node.stat,
-            num_children: node.num_children(),
-            acl: tree.acl(node).clone(),
-            content_crc: node.content_crc,
-        }))
+        match tree.nodes.get_hashed(hash, path) {
+            None => Place { path, hash, shared: None, term: 0, node: None },
+            Some(node) => {
+                let pending = PendingNode {
+                    stat: node.stat,
+                    num_children: node.num_children(),
+                    acl: tree.acl(node).clone(),
+                    content_crc: node.content_crc,
+                };
+                let shared = Some(node.path.clone());
+                Place { path, hash, shared, term: node.term, node: Some(pending) }
+            }
+        }
     }
 
     /// The digest the tree will have.
@@ -119,31 +155,27 @@ impl Outstanding {
         let first: Arc<str> = Arc::from("");
         let pending = self.owned.range((session, first)..);
         let pending = pending.take_while(|(owner, _)| *owner == session).map(|(_, path)| path);
-        let in_tree = tree.ephemerals_of(session).filter(|path| !self.nodes.contains_key(*path));
+        let is_undecided = |path: &Arc<str>| {
+            self.nodes.find(tree.nodes.hash(path), |it| it.path == *path).is_none()
+        };
+        let in_tree = tree.ephemerals_of(session).filter(|path| is_undecided(path));
         pending.chain(in_tree).cloned().collect()
     }
 
-    /// Notes what a znode will be after the transaction `zxid`; nothing: it will be deleted.
-    pub(super) fn put(
-        &mut self,
-        tree: &DataTree,
-        zxid: i64,
-        path: &str,
-        node: Option<PendingNode>,
-    ) {
-        let term = |node: Option<&PendingNode>| {
-            node.map_or(0, |node| digest::term_of(path, node.content_crc, &node.stat))
-        };
-        let before = term(self.node(tree, path).as_deref());
-        let digest = self.digest(tree).wrapping_sub(before).wrapping_add(term(node.as_ref()));
-        let path: Arc<str> = match self.nodes.get_key_value(path) {
-            Some((path, _)) => path.clone(),
-            None => path.into(),
-        };
-        let before = self.replace(&path, Some(Decision { zxid, node }));
-        self.undo.push(Undo { path: path.clone(), before, digest: self.digest });
+    /// Notes that the znode at `place` will be what it says there after the transaction `zxid`; no
+    /// node: it will be deleted.
+    pub(super) fn put(&mut self, tree: &DataTree, zxid: i64, place: Place<'_>) {
+        let Place { path, hash, shared, term: before, node } = place;
+        let term = node.as_ref().map_or(0, |node| digest::term(path, node.content_crc, &node.stat));
+        let digest = digest::exchange(self.digest(tree), before, term);
+        let path = shared.unwrap_or_else(|| path.into());
+        let decision = Decision { path: path.clone(), hash, zxid, node, term };
+        let before = self.replace(&path, hash, Some(decision));
+        if let Some(group) = &mut self.group {
+            group.undo.push(Undo { path: path.clone(), hash, before, digest: self.digest });
+        }
         self.digest = Some(digest);
-        self.order.push_back((zxid, Subject::Node(path)));
+        self.order.push_back((zxid, Subject::Node { path, hash }));
     }
 
     /// Notes that a session is created or closed by the transaction `zxid`.
@@ -153,56 +185,73 @@ impl Outstanding {
     }
 
     /// Starts a group of decisions about znodes that may have to be taken back.
-    pub(super) fn mark(&mut self) -> Mark {
-        self.undo.clear();
-        Mark { undo: 0, order: self.order.len() }
+    pub(super) fn begin(&mut self) {
+        self.group = Some(Group { undo: Vec::new(), order_len: self.order.len() });
     }
 
-    /// Takes back all decisions since `mark`.
-    pub(super) fn take_back(&mut self, mark: Mark) {
-        while self.undo.len() > mark.undo {
-            let Some(Undo { path, before, digest }) = self.undo.pop() else {
-                break;
-            };
-            self.replace(&path, before);
+    /// The group stands.
+    pub(super) fn keep(&mut self) {
+        self.group = None;
+    }
+
+    /// Takes back all decisions of the group.
+    pub(super) fn take_back(&mut self) {
+        let Some(group) = self.group.take() else { return };
+        for Undo { path, hash, before, digest } in group.undo.into_iter().rev() {
+            self.replace(&path, hash, before);
             self.digest = digest;
         }
-        self.order.truncate(mark.order);
+        self.order.truncate(group.order_len);
     }
 
     /// Forgets the decisions up to `zxid`: the tree shows them.
     pub(super) fn applied(&mut self, zxid: i64) {
-        while let Some((decided, _)) = self.order.front()
-            && *decided <= zxid
-        {
-            match self.order.pop_front() {
-                Some((decided, Subject::Node(path))) => {
-                    if self.nodes.get(&path).is_some_and(|it| it.zxid == decided) {
-                        self.replace(&path, None);
-                    }
-                }
-                Some((decided, Subject::Session(session))) => {
+        while let Some((decided, subject)) = self.order.pop_front_if(|(it, _)| *it <= zxid) {
+            match subject {
+                Subject::Node { path, hash } => self.forget(&path, hash, decided),
+                Subject::Session(session) => {
                     if self.sessions.get(&session).is_some_and(|it| it.zxid == decided) {
                         self.sessions.remove(&session);
                     }
                 }
-                None => break,
             }
         }
         if self.order.is_empty() {
             self.digest = None;
         }
-        self.undo.clear();
     }
 
-    fn replace(&mut self, path: &Arc<str>, decision: Option<Decision>) -> Option<Decision> {
-        let session_of = |decision: &Option<Decision>| decision.as_ref()?.node.as_ref()?.session();
-        let owner = session_of(&decision);
-        let before = match decision {
-            Some(decision) => self.nodes.insert(path.clone(), decision),
-            None => self.nodes.remove(path),
+    /// Drops the decision that `zxid` made about a path, unless a later one has replaced it.
+    fn forget(&mut self, path: &Arc<str>, hash: u64, zxid: i64) {
+        let is_it = |it: &Decision| it.zxid == zxid && it.path == *path;
+        if let Ok(entry) = self.nodes.find_entry(hash, is_it) {
+            let (gone, _) = entry.remove();
+            if let Some(session) = gone.session() {
+                self.owned.remove(&(session, gone.path));
+            }
+        }
+    }
+
+    fn replace(
+        &mut self,
+        path: &Arc<str>,
+        hash: u64,
+        decision: Option<Decision>,
+    ) -> Option<Decision> {
+        let owner = decision.as_ref().and_then(Decision::session);
+        let before = match self.nodes.entry(hash, |it| it.path == *path, |it| it.hash) {
+            Entry::Occupied(mut entry) => Some(match decision {
+                Some(decision) => std::mem::replace(entry.get_mut(), decision),
+                None => entry.remove().0,
+            }),
+            Entry::Vacant(entry) => {
+                if let Some(decision) = decision {
+                    entry.insert(decision);
+                }
+                None
+            }
         };
-        if let Some(session) = session_of(&before) {
+        if let Some(session) = before.as_ref().and_then(Decision::session) {
             self.owned.remove(&(session, path.clone()));
         }
         if let Some(session) = owner {
