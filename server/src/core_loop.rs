@@ -239,16 +239,17 @@ impl Core {
     }
 
     fn for_shard(&mut self, output: ShardOutput) {
-        let client = match &output {
+        let shard = match &output {
             ShardOutput::Established { client, .. }
             | ShardOutput::Refused { client }
             | ShardOutput::Reply { client, .. } => Some(client.shard),
+            ShardOutput::CatchUp { shard } => Some(*shard),
             ShardOutput::Applied { .. }
             | ShardOutput::SessionClosed { .. }
             | ShardOutput::Serving
             | ShardOutput::Halted => None,
         };
-        match client {
+        match shard {
             Some(ShardId(shard)) => self.for_shards[usize::from(shard)].push(output),
             None => {
                 let (last, others) =

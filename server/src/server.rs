@@ -81,16 +81,16 @@ pub async fn run(mut config: Config, environment: BTreeMap<String, String>) -> a
     let listener = bind(&config.process.client, config.process.client_backlog).await?;
 
     let replica_config = replica_config(&config, id);
-    let zab_recovered = zab::Recovered {
+    let history = zab::Recovered {
         epochs: recovered.epochs,
         last: recovered.last,
         recent: recovered.recent,
         trusted: recovered.trusted,
     };
+    let replayed_txns = recovered.report.transactions_replayed;
+    let recovered = replica::Recovered { history, tree, replayed_txns };
     let shell = Shell { peers, log, shards: shards.ports };
-    core.start(shell, |now, outputs| {
-        Replica::new(replica_config, zab_recovered, tree, now, outputs)
-    });
+    core.start(shell, |now, outputs| Replica::new(replica_config, recovered, now, outputs));
     let timer = core.clone();
     tokio::task::spawn_local(async move { timer.keep_time().await });
     let ear = core.clone();

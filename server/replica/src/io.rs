@@ -9,7 +9,7 @@ use jute::ErrorCode;
 use tree::{Change, DataTree, FrozenTree, TxnResult};
 use zab::{AppendId, Epochs, LinkId, Message, Millis, Notification, ServerId, Zxid};
 
-use crate::request::{Client, Connect, Request, SessionId};
+use crate::request::{Client, Connect, Order, Request, SessionId, ShardId};
 
 /// The two clocks of a moment. Decisions use `monotonic`; `wall_ms` only becomes data (ctime, mtime, session ids).
 #[derive(Clone, Copy, Debug, Default)]
@@ -121,6 +121,13 @@ pub enum Input {
         client: Client,
         /// What.
         request: Request,
+        /// How it stands to the session's reads before it.
+        order: Order,
+    },
+    /// The answer to `ShardOutput::CatchUp`: the shard has heard of all that was said before it.
+    CaughtUp {
+        /// Which.
+        shard: ShardId,
     },
     /// A client connection ended. Its session lives on until it is closed or expires.
     Disconnected {
@@ -231,6 +238,8 @@ pub enum Rebuild {
 }
 
 /// What the core tells the shards. To one shard, in order; `Applied`, `Serving`, `Halted`, `SessionClosed` to all.
+///
+/// An answer comes before the tree shows any later write of the same session that has reads before it.
 #[derive(Clone, Debug)]
 pub enum ShardOutput {
     /// A transaction was applied: fire watches. Comes before the reply to its own request.
@@ -266,6 +275,12 @@ pub enum ShardOutput {
         zxid: Zxid,
         /// What came of it.
         outcome: Outcome,
+    },
+    /// Answer the reads that waited for what was said so far, then say `Input::CaughtUp`: the core applies nothing until
+    /// then.
+    CatchUp {
+        /// Who is asked.
+        shard: ShardId,
     },
     /// A session ended: its connection is closed, after the replies before this.
     SessionClosed {

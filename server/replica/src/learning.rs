@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use jute::OpCode;
 use zab::{LinkId, Zxid};
 
-use crate::request::{Client, Connect, SessionId};
+use crate::request::{Client, Connect, Order, SessionId};
 
 /// A request on its way through the leader.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub struct Forwarded {
     pub xid: i32,
     /// What was asked.
     pub op: OpCode,
+    /// How it stands to the reads before it.
+    pub order: Order,
 }
 
 /// A learner's books under one leader. They are dropped with the link to it.
@@ -54,6 +56,13 @@ impl Learning {
         self.forwarded.entry(session).or_default().push_back(forwarded);
     }
 
+    /// The client whose reads must be answered before the transaction that answers its request is applied.
+    #[must_use]
+    pub fn reads_before(&self, session: SessionId, xid: i32) -> Option<Client> {
+        let first = self.forwarded.get(&session)?.front()?;
+        (first.xid == xid && first.order == Order::AfterReads).then_some(first.client)
+    }
+
     /// Takes out the request that a delivered transaction answers, if it is one of ours.
     ///
     /// The oldest request of the session is meant when xid and operation agree; a session's own
@@ -77,6 +86,12 @@ impl Learning {
         if let Some((client, xid)) = self.syncs.pop_front() {
             self.syncs_due.push_back((after, client, xid));
         }
+    }
+
+    /// Whether an answered `sync` waits for what must be applied before it.
+    #[must_use]
+    pub fn has_syncs_due(&self) -> bool {
+        !self.syncs_due.is_empty()
     }
 
     /// Takes out the oldest answered `sync` that needs no more than `applied`.
@@ -103,6 +118,12 @@ impl Learning {
     /// Takes out the sessions heard since the last call.
     pub fn take_touched(&mut self) -> BTreeSet<SessionId> {
         std::mem::take(&mut self.touched)
+    }
+
+    /// Whether nothing is on its way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.forwarded.is_empty()
     }
 
     /// Requests on their way.

@@ -6,7 +6,8 @@
 //!
 //! What a client may rely on:
 //! - Requests of one session are answered in the order they were sent.
-//! - A read sees at least all earlier writes of its own session on this server, and never an older state than before.
+//! - A read sees all earlier writes of its own session on this server, none of its later ones, and never an older state
+//!   than before.
 //! - A watch event is sent before any answer that shows the change.
 //! - A write is answered after it was committed by a majority and applied here.
 
@@ -14,6 +15,7 @@ pub mod config;
 pub mod io;
 pub mod leading;
 pub mod learning;
+mod read_order;
 pub mod replica;
 pub mod request;
 pub mod session_tracker;
@@ -21,6 +23,6 @@ pub mod shard;
 
 pub use config::{Config, Mode};
 pub use io::{Input, Now, Outcome, Output, PeerMessage, Rebuild, Report, ShardOutput};
-pub use replica::Replica;
-pub use request::{AuthIds, Client, Connect, ConnectionId, Request, SessionId, ShardId};
+pub use replica::{Recovered, Replica};
+pub use request::{AuthIds, Client, Connect, ConnectionId, Order, Request, SessionId, ShardId};
 pub use shard::Shard;

@@ -8,6 +8,7 @@ mod commits;
 mod peers;
 mod requests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,7 +20,8 @@ use crate::config::{Config, Mode};
 use crate::io::{Input, Now, Output, Report, ShardOutput};
 use crate::leading::Leading;
 use crate::learning::Learning;
-use crate::request::{Client, Origin, Request, SessionId};
+use crate::read_order::ReadOrder;
+use crate::request::{Client, Order, Origin, Request, SessionId, ShardId};
 use crate::session_tracker::SessionIds;
 
 /// The books of the current role.
@@ -45,6 +47,17 @@ pub struct Counters {
     pub sessions_expired: u64,
 }
 
+/// What a server found on its disk.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The history, as the consensus core needs it.
+    pub history: zab::Recovered,
+    /// The state after the last transaction of the history.
+    pub tree: SharedTree,
+    /// Transactions that were applied on top of the snapshot it started from: they count for the next one.
+    pub replayed_txns: u64,
+}
+
 /// One server.
 #[derive(Debug)]
 pub struct Replica {
@@ -52,6 +65,13 @@ pub struct Replica {
     peer: Peer,
     /// What the peer wants done, being translated. Kept between calls to reuse its memory.
     from_peer: Vec<zab::Output>,
+    read_order: ReadOrder,
+    /// The shard that must catch up before anything else is done.
+    catching_up: Option<ShardId>,
+    /// What the peer wanted done when that shard was asked, not done yet. Empty while nobody catches up.
+    held: VecDeque<zab::Output>,
+    /// What came in meanwhile. Empty while nobody catches up.
+    waiting: VecDeque<Input>,
     tree: SharedTree,
     prep: Prep,
     role: Role,
@@ -69,19 +89,12 @@ pub struct Replica {
 
 impl Replica {
     /// A server that starts from what was found on disk.
-    pub fn new(
-        config: Config,
-        recovered: zab::Recovered,
-        tree: SharedTree,
-        now: Now,
-        outputs: &mut Vec<Output>,
-    ) -> Self {
+    pub fn new(config: Config, recovered: Recovered, now: Now, outputs: &mut Vec<Output>) -> Self {
+        let Recovered { history, tree, replayed_txns } = recovered;
         let mut from_peer = Vec::new();
         let peer = match config.mode {
-            Mode::Standalone => Peer::standalone(config.zab.clone(), recovered, &mut from_peer),
-            Mode::Ensemble => {
-                Peer::new(config.zab.clone(), recovered, now.monotonic, &mut from_peer)
-            }
+            Mode::Standalone => Peer::standalone(config.zab.clone(), history, &mut from_peer),
+            Mode::Ensemble => Peer::new(config.zab.clone(), history, now.monotonic, &mut from_peer),
         };
         let session_ids = SessionIds::new(config.zab.id.0, now.wall_ms);
         let snapshot_due = snapshot_interval(config.snapshot_txns, config.zab.id.0);
@@ -90,13 +103,17 @@ impl Replica {
             config,
             peer,
             from_peer,
+            read_order: ReadOrder::default(),
+            catching_up: None,
+            held: VecDeque::new(),
+            waiting: VecDeque::new(),
             tree,
             prep,
             role: Role::Looking,
             dialed: None,
             incoming: None,
             session_ids,
-            applied_since_snapshot: 0,
+            applied_since_snapshot: u32::try_from(replayed_txns).unwrap_or(u32::MAX),
             last_snapshot: now.monotonic,
             snapshot_due,
             counters: Counters::default(),
@@ -107,6 +124,15 @@ impl Replica {
 
     /// Takes one input and says what must be done about it.
     pub fn handle(&mut self, now: Now, input: Input, outputs: &mut Vec<Output>) {
+        match (input, self.catching_up) {
+            (input @ Input::CaughtUp { .. }, _) | (input, None) => self.take(now, input, outputs),
+            // It is due again afterwards.
+            (Input::Tick, Some(_)) => {}
+            (input, Some(_)) => self.waiting.push_back(input),
+        }
+    }
+
+    fn take(&mut self, now: Now, input: Input, outputs: &mut Vec<Output>) {
         match input {
             Input::Tick => self.tick(now, outputs),
             Input::Message { link, message } => self.message(now, link, message, outputs),
@@ -123,9 +149,10 @@ impl Replica {
                 self.tell_peer(now, zab::Input::SnapshotInstalled { zxid }, outputs);
             }
             Input::Connect { client, connect } => self.connect(now, client, connect, outputs),
-            Input::Request { client, request } => {
-                self.submit(now, Origin::Client(client), request, outputs);
+            Input::Request { client, request, order } => {
+                self.submit(now, Origin::Client(client), order, request, outputs);
             }
+            Input::CaughtUp { shard } => self.caught_up(now, shard, outputs),
             Input::Disconnected { .. } => {}
             Input::Touched { sessions } => self.touched(now, &sessions),
             Input::Notification { from, notification } => {
@@ -137,7 +164,12 @@ impl Replica {
             Input::LinkDialed { link } => {
                 self.tell_peer(now, zab::Input::LinkDialed { link }, outputs);
             }
-            Input::LinkDown { link } => self.tell_peer(now, zab::Input::LinkDown { link }, outputs),
+            Input::LinkDown { link } => {
+                if let Role::Leading(leading) = &mut self.role {
+                    leading.forget_link(link);
+                }
+                self.tell_peer(now, zab::Input::LinkDown { link }, outputs);
+            }
             Input::Durable { append } => {
                 self.tell_peer(now, zab::Input::Durable { append }, outputs);
             }
@@ -215,7 +247,7 @@ impl Replica {
             body: Bytes::new(),
             auth: Arc::from([]),
         };
-        self.propose(now, Origin::Server, &request, outputs);
+        self.propose(now, Origin::Server, Order::Free, &request, outputs);
     }
 }
 

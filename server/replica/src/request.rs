@@ -51,6 +51,17 @@ pub enum Origin {
 /// What a connection has proved of its identity: (scheme, id) pairs, shared by its requests.
 pub type AuthIds = Arc<[jute::OwnedId]>;
 
+/// What must have happened before a write is applied, besides the writes before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Nothing.
+    #[default]
+    Free,
+    /// The shard must have answered the session's reads that stand between this write and the one before it: a read
+    /// never shows what its own session writes later.
+    AfterReads,
+}
+
 /// A request that changes state, or `sync`.
 #[derive(Clone, Debug)]
 pub struct Request {

@@ -5,6 +5,7 @@
 //! - hand it all that the core said ([`Shard::on_core`]) before it lets it answer reads from a newer tree;
 //! - pass [`Shard::take_for_core`] on after each call, and write out the output of [`Shard::take_woken`] connections.
 
+mod books;
 mod connection;
 mod handshake;
 mod reads;
@@ -18,9 +19,10 @@ use bytes::{Bytes, BytesMut};
 use jute::frame::FrameError;
 use jute::request::RequestHeader;
 use jute::{Decode, OpCode, Reader};
-use tree::{DataTree, WatchTable};
+use tree::DataTree;
 use zab::Zxid;
 
+use self::books::Books;
 use self::connection::{Connection, Pending, State};
 use crate::io::{Input, ShardOutput};
 use crate::request::{Client, ConnectionId, Request, SessionId, ShardId};
@@ -74,27 +76,9 @@ pub struct Counters {
 /// The client side of a server.
 #[derive(Debug)]
 pub struct Shard {
-    id: ShardId,
-    limits: Limits,
-    /// `user:hash` of the identity that may do everything.
-    super_digest: Option<String>,
+    books: Books,
     connections: BTreeMap<ConnectionId, Connection>,
     sessions: BTreeMap<SessionId, ConnectionId>,
-    watches: WatchTable,
-    /// The newest transaction the core has told of.
-    seen: Zxid,
-    serving: bool,
-    /// Connections whose next request is a read that has to wait until the shard has heard of all the tree shows.
-    stuck: Vec<ConnectionId>,
-    /// Connections heard of since that was last reported.
-    touched: Vec<ConnectionId>,
-    for_core: Vec<Input>,
-    woken: Vec<ConnectionId>,
-    counters: Counters,
-    /// When the current call began.
-    now: Micros,
-    /// How long the answered writes took, in microseconds, since that was last asked for.
-    waits_us: Vec<u64>,
 }
 
 impl Shard {
@@ -102,27 +86,15 @@ impl Shard {
     #[must_use]
     pub fn new(id: ShardId, limits: Limits, super_digest: Option<String>) -> Self {
         Self {
-            id,
-            limits,
-            super_digest,
+            books: Books::new(id, limits, super_digest),
             connections: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            watches: WatchTable::new(),
-            seen: Zxid::ZERO,
-            serving: false,
-            stuck: Vec::new(),
-            touched: Vec::new(),
-            for_core: Vec::new(),
-            woken: Vec::new(),
-            counters: Counters::default(),
-            now: Micros::default(),
-            waits_us: Vec::new(),
         }
     }
 
     /// A client connected.
     pub fn open(&mut self, connection: ConnectionId, address: IpAddr) {
-        self.connections.insert(connection, Connection::new(address));
+        self.connections.insert(connection, Connection::new(connection, address));
     }
 
     /// A connection is gone, whoever ended it. Its session lives on.
@@ -130,15 +102,15 @@ impl Shard {
         let Some(gone) = self.connections.remove(&connection) else {
             return;
         };
-        self.watches.remove_watcher(watching::watcher(connection));
+        self.books.watches.remove_watcher(watching::watcher(connection));
         let session = gone.session;
         if let Some(session) = session
             && self.sessions.get(&session) == Some(&connection)
         {
             self.sessions.remove(&session);
         }
-        let client = Client { shard: self.id, connection };
-        self.for_core.push(Input::Disconnected { client, session });
+        let client = Client { shard: self.books.id, connection };
+        self.books.for_core.push(Input::Disconnected { client, session });
     }
 
     /// Takes the whole frames at the beginning of `input`, as far as the connection may go on now.
@@ -152,13 +124,17 @@ impl Shard {
         connection: ConnectionId,
         input: &mut BytesMut,
     ) -> Result<(), Fault> {
-        self.now = now;
-        while self.may_receive(connection) {
-            let Some(frame) = jute::frame::take(input, self.limits.frame_bytes_max)? else {
+        let Self { books, connections, .. } = self;
+        let Some(it) = connections.get_mut(&connection) else {
+            return Ok(());
+        };
+        books.now = now;
+        while it.may_receive(&books.limits) {
+            let Some(frame) = jute::frame::take(input, books.limits.frame_bytes_max)? else {
                 break;
             };
-            self.counters.received += 1;
-            self.frame(tree, connection, frame)?;
+            books.counters.received += 1;
+            books.frame(tree, it, frame)?;
         }
         Ok(())
     }
@@ -166,18 +142,12 @@ impl Shard {
     /// Whether the next frame of this connection may be taken.
     #[must_use]
     pub fn may_receive(&self, connection: ConnectionId) -> bool {
-        self.connections.get(&connection).is_some_and(|connection| match connection.state {
-            State::Fresh | State::Ready => {
-                connection.pending.len() < self.limits.pending_len_max
-                    && connection.output.len() < self.limits.output_bytes_max
-            }
-            State::Handshaking(_) | State::Closing => false,
-        })
+        self.connections.get(&connection).is_some_and(|it| it.may_receive(&self.books.limits))
     }
 
     /// The bytes to write to a connection; `None` when it is gone.
     pub fn output(&mut self, connection: ConnectionId) -> Option<&mut BytesMut> {
-        self.connections.get_mut(&connection).map(|connection| &mut connection.output)
+        self.connections.get_mut(&connection).map(|it| &mut it.output)
     }
 
     /// Whether the connection is to be closed as soon as its output is written.
@@ -188,18 +158,24 @@ impl Shard {
 
     /// Connections that got output, or are to be closed, by something else than their own `receive`.
     pub fn take_woken(&mut self) -> Vec<ConnectionId> {
-        std::mem::take(&mut self.woken)
+        let woken = std::mem::take(&mut self.books.woken);
+        for connection in &woken {
+            if let Some(it) = self.connections.get_mut(connection) {
+                it.woken = false;
+            }
+        }
+        woken
     }
 
     /// What the core must be told, in order.
     pub fn take_for_core(&mut self) -> Vec<Input> {
-        std::mem::take(&mut self.for_core)
+        std::mem::take(&mut self.books.for_core)
     }
 
     /// The sessions heard since the last call. The caller asks a few times per tick.
     pub fn take_touched(&mut self) -> Option<Input> {
-        let mut sessions = Vec::with_capacity(self.touched.len());
-        for connection in self.touched.drain(..) {
+        let mut sessions = Vec::with_capacity(self.books.touched.len());
+        for connection in self.books.touched.drain(..) {
             if let Some(it) = self.connections.get_mut(&connection) {
                 it.touched = false;
                 sessions.extend(it.session);
@@ -211,18 +187,18 @@ impl Shard {
     /// Whether it has heard of every change in this tree that it owes somebody an event for.
     #[must_use]
     pub fn may_read(&self, tree: &DataTree) -> bool {
-        self.watches.path_count() == 0 || self.seen >= Zxid(tree.last_zxid())
+        self.books.may_read(tree)
     }
 
     /// How long each write took that was answered since the last call, in microseconds.
     pub fn take_waits_us(&mut self) -> impl Iterator<Item = u64> + '_ {
-        self.waits_us.drain(..)
+        self.books.waits_us.drain(..)
     }
 
     /// Frames sent so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
-        self.counters.sent
+        self.books.counters.sent
     }
 
     /// Numbers for status pages. Looks at every connection.
@@ -230,18 +206,18 @@ impl Shard {
     pub fn counters(&self) -> Counters {
         Counters {
             connections: self.connections.len() as u64,
-            watches: self.watches.watch_count() as u64,
+            watches: self.books.watches.watch_count() as u64,
             outstanding: self.connections.values().map(|it| it.pending.len() as u64).sum(),
-            ..self.counters
+            ..self.books.counters
         }
     }
 
-    /// Takes what the core says.
+    /// Takes what the core says. It may have something to say in return: see [`Shard::take_for_core`].
     pub fn on_core(&mut self, now: Micros, tree: &DataTree, output: ShardOutput) {
-        self.now = now;
+        self.books.now = now;
         match output {
             ShardOutput::Applied { zxid, changes } => {
-                self.seen = self.seen.max(zxid);
+                self.books.seen = self.books.seen.max(zxid);
                 self.fire(&changes);
             }
             ShardOutput::Established { client, session, timeout_ms, password } => {
@@ -249,7 +225,13 @@ impl Shard {
             }
             ShardOutput::Refused { client } => self.refused(client.connection),
             ShardOutput::Reply { client, xid, zxid, outcome } => {
-                self.reply(tree, client.connection, xid, zxid, outcome);
+                if let Some(it) = self.connections.get_mut(&client.connection) {
+                    self.books.reply(tree, it, xid, zxid, outcome);
+                }
+            }
+            ShardOutput::CatchUp { shard } => {
+                debug_assert_eq!(shard, self.books.id, "asked of another shard");
+                self.books.for_core.push(Input::CaughtUp { shard });
             }
             ShardOutput::SessionClosed { session } => {
                 if let Some(connection) = self.sessions.remove(&session) {
@@ -257,84 +239,67 @@ impl Shard {
                 }
             }
             ShardOutput::Serving => {
-                self.serving = true;
-                self.seen = Zxid(tree.last_zxid());
+                self.books.serving = true;
+                self.books.seen = Zxid(tree.last_zxid());
             }
             ShardOutput::Halted => self.halt(),
         }
-        if !self.stuck.is_empty() && self.may_read(tree) {
-            for connection in std::mem::take(&mut self.stuck) {
-                self.advance(tree, connection);
+        if !self.books.stuck.is_empty() && self.may_read(tree) {
+            for connection in std::mem::take(&mut self.books.stuck) {
+                if let Some(it) = self.connections.get_mut(&connection) {
+                    self.books.advance(tree, it);
+                }
             }
         }
     }
 
     /// Every connection is closed: its client looks for a server that has a leader.
     fn halt(&mut self) {
-        self.serving = false;
-        self.touched.clear();
-        let all: Vec<_> = self.connections.keys().copied().collect();
-        for connection in all {
-            self.close(connection);
+        self.books.serving = false;
+        self.books.touched.clear();
+        for it in self.connections.values_mut() {
+            self.books.close(it);
         }
     }
 
     fn close(&mut self, connection: ConnectionId) {
         if let Some(it) = self.connections.get_mut(&connection) {
-            it.state = State::Closing;
-            it.pending.clear();
-            self.woken.push(connection);
+            self.books.close(it);
         }
     }
 }
 
 /// Frames of clients.
-impl Shard {
-    fn frame(
-        &mut self,
-        tree: &DataTree,
-        connection: ConnectionId,
-        frame: Bytes,
-    ) -> Result<(), Fault> {
-        let Some(it) = self.connections.get_mut(&connection) else {
-            return Ok(());
-        };
+impl Books {
+    fn frame(&mut self, tree: &DataTree, it: &mut Connection, frame: Bytes) -> Result<(), Fault> {
         let session = match (it.state, it.session) {
-            (State::Fresh, _) => return self.handshake(tree, connection, &frame),
+            (State::Fresh, _) => return self.handshake(tree, it, &frame),
             (State::Ready, Some(session)) => session,
             _ => return Ok(()),
         };
         if !std::mem::replace(&mut it.touched, true) {
-            self.touched.push(connection);
+            self.touched.push(it.id);
         }
         let header = RequestHeader::decode(&mut Reader::new(&frame))?;
         match OpCode::from_code(header.op) {
-            Some(OpCode::Auth) => self.authenticate(connection, &frame),
+            Some(OpCode::Auth) => return self.authenticate(it, &frame),
             Some(op) if is_for_core(op) => {
-                let client = Client { shard: self.id, connection };
                 let body = frame.slice(REQUEST_HEADER_BYTES..);
-                let echo = if op == OpCode::Sync { body.clone() } else { Bytes::new() };
+                let (xid, order, auth) = (header.xid, it.order(), it.auth.clone());
                 it.pending.push_back(Pending::Write {
-                    xid: header.xid,
+                    xid,
                     op,
                     arrived: self.now,
-                    body: echo,
+                    body: if op == OpCode::Sync { body.clone() } else { Bytes::new() },
                     answer: None,
                 });
-                let auth = it.auth.clone();
-                let request = Request { session, xid: header.xid, op, body, auth };
-                self.for_core.push(Input::Request { client, request });
-                Ok(())
+                let request = Request { session, xid, op, body, auth };
+                self.for_core.push(Input::Request { client: self.client(it), request, order });
             }
-            _ if it.pending.is_empty() => {
-                self.read(tree, connection, &frame);
-                Ok(())
-            }
-            _ => {
-                it.pending.push_back(Pending::Read(frame));
-                Ok(())
-            }
+            _ if it.pending.is_empty() => self.read(tree, it, &frame),
+            _ => it.pending.push_back(Pending::Read(frame)),
         }
+        Ok(())
     }
 }
 

@@ -66,8 +66,6 @@ pub(crate) struct Check {
     pub(crate) model: Model,
     pub(crate) now: Time,
     violation: Option<Violation>,
-    /// Reads that showed a later write of their own session.
-    pub(crate) reads_ahead: u64,
 }
 
 impl Check {
@@ -84,7 +82,6 @@ impl Check {
             model: Model::new(hash_seed),
             now: 0,
             violation: None,
-            reads_ahead: 0,
         }
     }
 

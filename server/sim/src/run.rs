@@ -48,8 +48,6 @@ pub struct Summary {
     pub faults: u64,
     /// How long the ensemble took to recover when the faults were over, in microseconds.
     pub recovery_us: u64,
-    /// Reads that showed a later write of their own session.
-    pub reads_ahead: u64,
     /// A hash of all that happened: the same in every run of the seed.
     pub trace_hash: u64,
 }
@@ -84,7 +82,6 @@ fn summary(world: &World, recovery_us: Time) -> Summary {
         answers: world.answers,
         faults: world.faults,
         recovery_us,
-        reads_ahead: world.check.reads_ahead,
         trace_hash: world.trace.hash(),
     }
 }

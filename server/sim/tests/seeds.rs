@@ -13,9 +13,14 @@ use sim::{Options, Summary, Violation};
 const SEEDS: u64 = 1000;
 
 /// Seeds that have failed, each with what they found.
-const FOUND: [(u64, &str); 18] = [
+const FOUND: [(u64, &str); 20] = [
     (21, "unsynced data of a killed process was built on, and lost to a power cut"),
+    (
+        36,
+        "the answer to a sync overtook the commit behind it, and reads saw a later write of their session",
+    ),
     (38, "unsynced data of a killed process was built on, and lost to a power cut"),
+    (40, "reads saw a later write of their own session"),
     (281, "unsynced data of a killed process was built on, and lost to a power cut"),
     (286, "unsynced data of a killed process was built on, and lost to a power cut"),
     (352, "the recovered history jumped over a gap that its length limit had made"),

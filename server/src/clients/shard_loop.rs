@@ -199,7 +199,7 @@ impl ShardLoop {
             }
         }
         self.0.caught_up.notify_waiters();
-        self.wake();
+        self.settle();
     }
 
     /// Reports the sessions heard of and publishes the numbers, again and again.

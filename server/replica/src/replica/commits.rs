@@ -1,9 +1,9 @@
 //! What Zab decides: translated into outputs, and its deliveries applied to the tree.
 
-use jute::OpCode;
 use jute::txn::TxnHeader;
+use jute::{Decode, OpCode, Reader};
 use tree::{ApplyMode, TxnResult};
-use zab::{Message, Standing, Zxid};
+use zab::{LinkId, Message, Standing, Zxid};
 
 use bytes::Bytes;
 
@@ -12,17 +12,66 @@ use crate::config::Mode;
 use crate::io::{Now, Outcome, Output, PeerMessage, Rebuild, Report, ShardOutput};
 use crate::leading::{Leading, Proposed};
 use crate::learning::Learning;
-use crate::request::{Client, Origin, SessionId};
+use crate::request::{Client, Origin, SessionId, ShardId};
 use crate::session_tracker::{Owner, SessionTracker};
 
 impl Replica {
     /// Carries out what the peer wants done, in order.
     pub(super) fn carry_out(&mut self, now: Now, outputs: &mut Vec<Output>) {
         let mut from_peer = std::mem::take(&mut self.from_peer);
-        for output in from_peer.drain(..) {
-            self.carry_out_one(now, output, outputs);
+        let mut wanted = from_peer.drain(..);
+        while self.catching_up.is_none()
+            && let Some(output) = wanted.next()
+        {
+            self.carry_out_in_order(now, output, outputs);
         }
+        self.held.extend(wanted);
         self.from_peer = from_peer;
+    }
+
+    /// A shard has heard of all that is applied: what was held back goes on, then what came in meanwhile.
+    pub(super) fn caught_up(&mut self, now: Now, shard: ShardId, outputs: &mut Vec<Output>) {
+        assert_eq!(
+            self.catching_up.take(),
+            Some(shard),
+            "a shard says that it has caught up when asked"
+        );
+        while self.catching_up.is_none()
+            && let Some(output) = self.held.pop_front()
+        {
+            self.carry_out_in_order(now, output, outputs);
+        }
+        while self.catching_up.is_none()
+            && let Some(input) = self.waiting.pop_front()
+        {
+            self.take(now, input, outputs);
+        }
+    }
+
+    /// Carries out one of the peer's wishes, unless reads must be answered first: then it is held back.
+    fn carry_out_in_order(&mut self, now: Now, output: zab::Output, outputs: &mut Vec<Output>) {
+        let Some(shard) = self.must_catch_up(&output) else {
+            return self.carry_out_one(now, output, outputs);
+        };
+        self.catching_up = Some(shard);
+        self.read_order.asked(shard);
+        self.held.push_front(output);
+        outputs.push(Output::Shard(ShardOutput::CatchUp { shard }));
+    }
+
+    /// The shard that may still have to answer reads before this is applied.
+    fn must_catch_up(&self, output: &zab::Output) -> Option<ShardId> {
+        let zab::Output::Deliver { zxid, payload } = output else { return None };
+        let client = match &self.role {
+            Role::Looking => None,
+            Role::Leading(leading) => leading.reads_before(*zxid),
+            Role::Learning(learning) if learning.is_idle() => None,
+            Role::Learning(learning) => {
+                let header = TxnHeader::decode(&mut Reader::new(payload)).ok()?;
+                learning.reads_before(SessionId(header.client_id), header.cxid)
+            }
+        };
+        client.filter(|client| !self.read_order.is_caught_up(*client)).map(|client| client.shard)
     }
 
     fn carry_out_one(&mut self, now: Now, output: zab::Output, outputs: &mut Vec<Output>) {
@@ -39,6 +88,14 @@ impl Replica {
                 assert_eq!(tree.last_zxid(), to.0, "SNAP stands for what was delivered");
                 self.counters.snapshots_sent += 1;
                 Output::SendSnapshot { link, to, tree }
+            }
+            zab::Output::Send {
+                link,
+                message: message @ (Message::Commit { zxid } | Message::Inform { zxid, .. }),
+            } => {
+                outputs.push(Output::Send { link, message: PeerMessage::Zab(message) });
+                self.answer_syncs_of_learner(link, zxid, outputs);
+                return;
             }
             zab::Output::Send { link, message } => {
                 self.counters.diffs_sent += u64::from(matches!(message, Message::Diff { .. }));
@@ -165,7 +222,9 @@ impl Replica {
             Role::Looking => None,
             Role::Leading(leading) => match leading.delivered(zxid) {
                 Some(Proposed { origin: Origin::Client(client), xid, op, .. }) => {
-                    leading.tracker.set_owner(session, Owner::Leader);
+                    if op == OpCode::CreateSession {
+                        leading.tracker.set_owner(session, Owner::Leader);
+                    }
                     Some((client, xid, op))
                 }
                 Some(Proposed {
@@ -210,22 +269,30 @@ impl Replica {
         }));
     }
 
+    fn answer_syncs_of_learner(&mut self, link: LinkId, zxid: Zxid, outputs: &mut Vec<Output>) {
+        if let Role::Leading(leading) = &mut self.role {
+            for _ in 0..leading.due_learner_syncs(link, zxid) {
+                outputs.push(Output::Send { link, message: PeerMessage::Sync });
+            }
+        }
+    }
+
     fn answer_syncs(&mut self, zxid: Zxid, outputs: &mut Vec<Output>) {
         loop {
             let Role::Leading(leading) = &mut self.role else {
                 return;
             };
-            let Some((origin, xid)) = leading.due_sync(zxid) else {
+            let Some((client, xid)) = leading.due_client_sync(zxid) else {
                 return;
             };
-            self.synced(origin, xid, outputs);
+            self.synced(client, xid, outputs);
         }
     }
 
     /// Takes a snapshot when enough was applied; only while serving, when all that is applied is committed for good.
     fn count_for_snapshot(&mut self, now: Now, zxid: Zxid, outputs: &mut Vec<Output>) {
         self.counters.applied += 1;
-        self.applied_since_snapshot += 1;
+        self.applied_since_snapshot = self.applied_since_snapshot.saturating_add(1);
         if self.applied_since_snapshot < self.snapshot_due
             || matches!(self.role, Role::Looking)
             || now.monotonic.since(self.last_snapshot) < self.config.snapshot_gap_ms_min

@@ -5,7 +5,7 @@ use zab::{LinkId, Message};
 
 use super::{Replica, Role, established};
 use crate::io::{Now, Outcome, Output, PeerMessage, ShardOutput};
-use crate::request::{Origin, SessionId};
+use crate::request::{Order, Origin, SessionId};
 use crate::session_tracker::Owner;
 
 /// Messages of peers.
@@ -32,7 +32,7 @@ impl Replica {
             PeerMessage::Request(request) => {
                 // Only a serving leader answers; a learner of an older term hears of it by its link.
                 if matches!(self.role, Role::Leading(_)) {
-                    self.submit(now, Origin::Learner(link), request, outputs);
+                    self.submit(now, Origin::Learner(link), Order::Free, request, outputs);
                 }
             }
             PeerMessage::Revalidate { session, timeout_ms } => {
@@ -70,6 +70,9 @@ impl Replica {
 
     /// Answers the `sync`s of our clients whose time has come.
     pub(super) fn answer_learner_syncs(&mut self, outputs: &mut Vec<Output>) {
+        if !matches!(&self.role, Role::Learning(learning) if learning.has_syncs_due()) {
+            return;
+        }
         let applied = self.applied();
         while let Role::Learning(learning) = &mut self.role
             && let Some((client, xid)) = learning.synced(applied)

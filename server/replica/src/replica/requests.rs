@@ -9,7 +9,7 @@ use zab::Zxid;
 use super::{Replica, Role, established};
 use crate::io::{Now, Outcome, Output, PeerMessage, ShardOutput};
 use crate::learning::Forwarded;
-use crate::request::{Client, Connect, Origin, Request, SessionId};
+use crate::request::{Client, Connect, Order, Origin, Request, SessionId};
 use crate::session_tracker::{Owner, SessionTracker};
 
 /// Requests of clients, here or behind a learner.
@@ -30,7 +30,7 @@ impl Replica {
                 body: Bytes::copy_from_slice(&timeout_ms.to_be_bytes()),
                 auth: Arc::from([]),
             };
-            self.submit(now, Origin::Client(client), request, outputs);
+            self.submit(now, Origin::Client(client), Order::Free, request, outputs);
             return;
         }
         // The password is checked before anything is done: a wrong one must not cut a living connection.
@@ -63,6 +63,7 @@ impl Replica {
         &mut self,
         now: Now,
         origin: Origin,
+        order: Order,
         request: Request,
         outputs: &mut Vec<Output>,
     ) {
@@ -77,17 +78,25 @@ impl Replica {
                 if op == OpCode::Sync {
                     learning.sync(client, xid);
                 } else {
-                    learning.forward(session, Forwarded { client, xid, op });
+                    learning.forward(session, Forwarded { client, xid, op, order });
                 }
                 let message = PeerMessage::Request(request);
                 outputs.push(Output::Send { link: learning.link, message });
             }
-            Role::Leading(leading) if request.op == OpCode::Sync => {
-                if leading.sync(origin, request.xid) {
-                    self.synced(origin, request.xid, outputs);
+            Role::Leading(leading) if request.op == OpCode::Sync => match origin {
+                Origin::Client(client) => {
+                    if leading.client_sync(client, request.xid) {
+                        self.synced(client, request.xid, outputs);
+                    }
                 }
-            }
-            Role::Leading(_) => self.propose(now, origin, &request, outputs),
+                Origin::Learner(link) => {
+                    if leading.learner_sync(link, self.peer.committed()) {
+                        outputs.push(Output::Send { link, message: PeerMessage::Sync });
+                    }
+                }
+                Origin::Server => {}
+            },
+            Role::Leading(_) => self.propose(now, origin, order, &request, outputs),
         }
     }
 
@@ -96,6 +105,7 @@ impl Replica {
         &mut self,
         now: Now,
         origin: Origin,
+        order: Order,
         request: &Request,
         outputs: &mut Vec<Output>,
     ) {
@@ -125,7 +135,7 @@ impl Replica {
             leading.tracker.remove(request.session);
         }
         self.counters.proposed += 1;
-        leading.propose(zxid, origin, request);
+        leading.propose(zxid, origin, order, request);
         self.peer.propose(now.monotonic, payload, &mut self.from_peer);
         self.carry_out(now, outputs);
     }
@@ -146,27 +156,20 @@ impl Replica {
         }
     }
 
-    pub(super) fn synced(&mut self, origin: Origin, xid: i32, outputs: &mut Vec<Output>) {
-        match origin {
-            Origin::Client(client) => {
-                let zxid = self.applied();
-                self.reply(client, xid, zxid, Outcome::Synced, outputs);
-            }
-            Origin::Learner(link) => {
-                outputs.push(Output::Send { link, message: PeerMessage::Sync });
-            }
-            Origin::Server => {}
-        }
+    pub(super) fn synced(&mut self, client: Client, xid: i32, outputs: &mut Vec<Output>) {
+        let zxid = self.applied();
+        self.reply(client, xid, zxid, Outcome::Synced, outputs);
     }
 
     pub(super) fn reply(
-        &self,
+        &mut self,
         client: Client,
         xid: i32,
         zxid: Zxid,
         outcome: Outcome,
         outputs: &mut Vec<Output>,
     ) {
+        self.read_order.answered(client);
         outputs.push(Output::Shard(ShardOutput::Reply { client, xid, zxid, outcome }));
     }
 }

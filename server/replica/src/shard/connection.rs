@@ -8,9 +8,9 @@ use bytes::{Bytes, BytesMut};
 use jute::{OpCode, OwnedId};
 use zab::Zxid;
 
-use super::Micros;
+use super::{Limits, Micros};
 use crate::io::Outcome;
-use crate::request::{AuthIds, SessionId};
+use crate::request::{AuthIds, ConnectionId, Order, SessionId};
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +47,24 @@ pub(super) enum Pending {
         arrived: Micros,
         /// The record of a `sync`, which is also its answer; empty for the others.
         body: Bytes,
-        /// The core's answer, when it came before it was its turn.
-        answer: Option<(Zxid, Outcome)>,
+        /// The core's answer, when it came before it was its turn. Rare, so kept out of line.
+        answer: Option<Box<(Zxid, Outcome)>>,
     },
     /// A read behind a write of its own session: the whole frame.
     Read(Bytes),
 }
 
+impl Pending {
+    /// Whether the tree will differ after it.
+    fn is_change(&self) -> bool {
+        matches!(self, Self::Write { op, .. } if *op != OpCode::Sync)
+    }
+}
+
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Connection {
+    pub(super) id: ConnectionId,
     pub(super) state: State,
     /// Its session, once it has one.
     pub(super) session: Option<SessionId>,
@@ -65,6 +73,8 @@ pub(super) struct Connection {
     pub(super) output: BytesMut,
     /// Whether it was heard of since the shard last reported that.
     pub(super) touched: bool,
+    /// Whether the shell will be told to look at its output.
+    pub(super) woken: bool,
     /// The newest zxid an answer had. Clients remember the last one they were told, and find a server that is at
     /// least as far: it must never go back.
     pub(super) told: i64,
@@ -72,16 +82,39 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A connection from `address`, which is its first identity (scheme `ip`).
-    pub(super) fn new(address: IpAddr) -> Self {
+    pub(super) fn new(id: ConnectionId, address: IpAddr) -> Self {
         let ip = OwnedId { scheme: "ip".to_owned(), id: address.to_canonical().to_string() };
         Self {
+            id,
             state: State::Fresh,
             session: None,
             auth: Arc::from([ip]),
             pending: VecDeque::new(),
             output: BytesMut::new(),
             touched: false,
+            woken: false,
             told: 0,
+        }
+    }
+
+    /// Whether its next frame may be taken.
+    pub(super) fn may_receive(&self, limits: &Limits) -> bool {
+        match self.state {
+            State::Fresh | State::Ready => {
+                self.pending.len() < limits.pending_len_max
+                    && self.output.len() < limits.output_bytes_max
+            }
+            State::Handshaking(_) | State::Closing => false,
+        }
+    }
+
+    /// How a write that comes now stands to the reads before it: those behind the last write that changes something
+    /// have to be answered before this one is applied.
+    pub(super) fn order(&self) -> Order {
+        let mut since = self.pending.iter().rev().take_while(|it| !it.is_change());
+        match since.any(|it| matches!(it, Pending::Read(_))) {
+            true => Order::AfterReads,
+            false => Order::Free,
         }
     }
 

@@ -1,28 +1,31 @@
 //! The first frame of a connection and its answer; `auth` requests.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use jute::request::{AuthPacket, ConnectRequest, xid};
 use jute::response::{ConnectResponse, ReplyHeader};
 use jute::{Decode, Encode, ErrorCode, Reader, Trailing};
 use tree::DataTree;
 
-use super::connection::{Answer, State};
+use super::books::Books;
+use super::connection::{Answer, Connection, State};
 use super::{Fault, REQUEST_HEADER_BYTES, Shard};
 use crate::io::Input;
-use crate::request::{Client, Connect, ConnectionId, SessionId};
+use crate::request::{Connect, ConnectionId, SessionId};
 
-impl Shard {
+impl Books {
     /// Takes the connect request.
     pub(super) fn handshake(
         &mut self,
         tree: &DataTree,
-        connection: ConnectionId,
+        it: &mut Connection,
         frame: &Bytes,
     ) -> Result<(), Fault> {
         let request = ConnectRequest::decode(&mut Reader::new(frame))?;
         if !self.serving {
             // No fault of the client's: it tries the next server. One line per client would hide what matters.
-            self.close(connection);
+            self.close(it);
             return Ok(());
         }
         if request.last_zxid_seen > tree.last_zxid() {
@@ -31,9 +34,6 @@ impl Shard {
                 "the client has seen zxid {seen:#x}, this server is at {here:#x}: it must try another"
             )));
         }
-        let Some(it) = self.connections.get_mut(&connection) else {
-            return Ok(());
-        };
         it.state = State::Handshaking(match request.read_only {
             Trailing(Some(_)) => Answer::WithReadOnly,
             Trailing(None) => Answer::WithoutReadOnly,
@@ -43,77 +43,35 @@ impl Shard {
             session: SessionId(request.session_id),
             password: Bytes::copy_from_slice(request.password.unwrap_or_default()),
         };
-        let client = Client { shard: self.id, connection };
-        self.for_core.push(Input::Connect { client, connect });
+        self.for_core.push(Input::Connect { client: self.client(it), connect });
         Ok(())
-    }
-
-    /// The core has established the session.
-    pub(super) fn established(
-        &mut self,
-        connection: ConnectionId,
-        session: SessionId,
-        timeout_ms: i32,
-        password: &[u8],
-    ) {
-        if !self.answer_handshake(connection, session, timeout_ms, password) {
-            return;
-        }
-        if let Some(it) = self.connections.get_mut(&connection) {
-            it.state = State::Ready;
-            it.session = Some(session);
-        }
-        // The session came back over a new connection before the old one was seen to be gone.
-        if let Some(old) = self.sessions.insert(session, connection)
-            && old != connection
-        {
-            self.close(old);
-        }
-    }
-
-    /// The core knows no such session: told by zeros, then closed.
-    pub(super) fn refused(&mut self, connection: ConnectionId) {
-        if self.answer_handshake(connection, SessionId(0), 0, &[0; 16]) {
-            self.close(connection);
-        }
     }
 
     fn answer_handshake(
         &mut self,
-        connection: ConnectionId,
+        it: &mut Connection,
         session: SessionId,
         timeout_ms: i32,
         password: &[u8],
-    ) -> bool {
-        let Some(it) = self.connections.get_mut(&connection) else {
-            return false;
-        };
-        let State::Handshaking(answer) = it.state else {
-            return false;
-        };
+    ) {
         let response = ConnectResponse {
             protocol_version: 0,
             timeout_ms,
             session_id: session.0,
             password: Some(password),
-            read_only: Trailing((answer == Answer::WithReadOnly).then_some(false)),
+            read_only: Trailing(match it.state {
+                State::Handshaking(Answer::WithReadOnly) => Some(false),
+                _ => None,
+            }),
         };
         jute::frame::write(&mut it.output, |out| response.encode(out));
         self.counters.sent += 1;
-        self.woken.push(connection);
-        true
+        self.wake(it);
     }
 
     /// Takes an `auth` request. It overtakes requests that wait, as in Java: it changes what later ones may do.
-    pub(super) fn authenticate(
-        &mut self,
-        connection: ConnectionId,
-        frame: &Bytes,
-    ) -> Result<(), Fault> {
+    pub(super) fn authenticate(&mut self, it: &mut Connection, frame: &Bytes) -> Result<(), Fault> {
         let packet = AuthPacket::decode(&mut Reader::new(&frame[REQUEST_HEADER_BYTES..]))?;
-        let Some(it) = self.connections.get_mut(&connection) else {
-            return Ok(());
-        };
         let err = match packet.scheme {
             "digest" => {
                 let proof = packet.auth.unwrap_or_default();
@@ -130,8 +88,48 @@ impl Shard {
         jute::frame::write(&mut it.output, |out| header.encode(out));
         self.counters.sent += 1;
         if err != 0 {
-            self.close(connection);
+            self.close(it);
         }
         Ok(())
     }
+}
+
+impl Shard {
+    /// The core has established the session.
+    pub(super) fn established(
+        &mut self,
+        connection: ConnectionId,
+        session: SessionId,
+        timeout_ms: i32,
+        password: &[u8],
+    ) {
+        let Some(it) = handshaking(&mut self.connections, connection) else {
+            return;
+        };
+        self.books.answer_handshake(it, session, timeout_ms, password);
+        it.state = State::Ready;
+        it.session = Some(session);
+        // The session came back over a new connection before the old one was seen to be gone.
+        if let Some(old) = self.sessions.insert(session, connection)
+            && old != connection
+        {
+            self.close(old);
+        }
+    }
+
+    /// The core knows no such session: told by zeros, then closed.
+    pub(super) fn refused(&mut self, connection: ConnectionId) {
+        if let Some(it) = handshaking(&mut self.connections, connection) {
+            self.books.answer_handshake(it, SessionId(0), 0, &[0; 16]);
+            self.books.close(it);
+        }
+    }
+}
+
+/// The connection, if it still waits for the core's word about its session.
+fn handshaking(
+    connections: &mut BTreeMap<ConnectionId, Connection>,
+    connection: ConnectionId,
+) -> Option<&mut Connection> {
+    connections.get_mut(&connection).filter(|it| matches!(it.state, State::Handshaking(_)))
 }

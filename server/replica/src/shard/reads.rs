@@ -8,50 +8,46 @@ use jute::response::{CountResponse, GetDataResponse, ListResponse, ReplyHeader, 
 use jute::{Decode, Encode, ErrorCode, OpCode, OwnedId, Reader};
 use tree::{DataTree, WatchKind, Znode};
 
-use super::Shard;
+use super::books::Books;
 use super::connection::Connection;
-use crate::request::ConnectionId;
 
 /// The zxid in the header of an answer to an operation that is not known, as Java gives it.
 const NO_ZXID: i64 = -1;
 
-impl Shard {
+impl Books {
     /// Answers one read.
-    pub(super) fn read(&mut self, tree: &DataTree, connection: ConnectionId, frame: &Bytes) {
+    pub(super) fn read(&mut self, tree: &DataTree, it: &mut Connection, frame: &Bytes) {
         let mut reader = Reader::new(frame);
         let Ok(header) = RequestHeader::decode(&mut reader) else {
-            return self.close(connection);
+            return self.close(it);
         };
         let Some(op) = OpCode::from_code(header.op).filter(|op| is_read(*op)) else {
-            self.answer(connection, header.xid, NO_ZXID, |_, _| Err(ErrorCode::Unimplemented));
-            return self.close(connection);
+            self.answer(it, header.xid, NO_ZXID, |_, _| Err(ErrorCode::Unimplemented));
+            return self.close(it);
         };
         let zxid = tree.last_zxid();
         if is_about_watches(op) {
-            return self.watch_request(tree, connection, header.xid, op, &mut reader);
+            return self.watch_request(tree, it, header.xid, op, &mut reader);
         }
         let mut watch = None;
-        self.answer(connection, header.xid, zxid, |it, out| {
+        self.answer(it, header.xid, zxid, |it, out| {
             let result = answer_read(tree, it, op, &mut reader, out)?;
             watch = result.watch;
             result.outcome
         });
         if let Some((kind, path)) = watch {
-            self.watch(kind, path, connection, zxid);
+            self.watch(kind, path, it.id, zxid);
         }
     }
 
     /// Writes an answer: what `body` writes, or its error alone.
     pub(super) fn answer(
         &mut self,
-        connection: ConnectionId,
+        it: &mut Connection,
         xid: i32,
         zxid: i64,
         body: impl FnOnce(&Connection, &mut BytesMut) -> Result<(), ErrorCode>,
     ) {
-        let Some(it) = self.connections.get_mut(&connection) else {
-            return;
-        };
         // A read behind an earlier write may have shown more than the write answered now.
         let zxid = if zxid < 0 { zxid } else { zxid.max(it.told) };
         it.told = it.told.max(zxid);

@@ -5,12 +5,11 @@ use jute::{ErrorCode, OpCode};
 use tree::{DataTree, TxnResult};
 use zab::Zxid;
 
-use super::Shard;
-use super::connection::Pending;
+use super::books::Books;
+use super::connection::{Connection, Pending};
 use crate::io::Outcome;
-use crate::request::ConnectionId;
 
-impl Shard {
+impl Books {
     /// Takes the core's answer to a request and gives all answers whose turn has come. An answer may come before those
     /// to older requests: a `sync` goes another way than a write.
     ///
@@ -19,77 +18,80 @@ impl Shard {
     pub(super) fn reply(
         &mut self,
         tree: &DataTree,
-        connection: ConnectionId,
+        it: &mut Connection,
         xid: i32,
         zxid: Zxid,
         outcome: Outcome,
     ) {
-        let Some(it) = self.connections.get_mut(&connection) else {
-            return;
+        let asked = |pending: &Pending| match pending {
+            Pending::Write { xid: asked, answer: None, .. } => *asked == xid,
+            _ => false,
         };
+        if let Some(Pending::Write { op, arrived, body, .. }) =
+            it.pending.pop_front_if(|first| asked(first))
+        {
+            self.waits_us.push(self.now.0.saturating_sub(arrived.0));
+            self.answer_write(it, xid, zxid, op, &body, &outcome);
+            return self.advance(tree, it);
+        }
         // Closed while the core was busy with it.
         if it.pending.is_empty() {
             return;
         }
-        let asked = it.pending.iter_mut().find_map(|pending| match pending {
-            Pending::Write { xid: asked, answer: answer @ None, .. } if *asked == xid => {
-                Some(answer)
-            }
-            _ => None,
-        });
-        *asked.expect("the core answers what was asked") = Some((zxid, outcome));
-        self.advance(tree, connection);
+        let early = it.pending.iter_mut().find(|pending| asked(pending));
+        match early.expect("the core answers what was asked") {
+            Pending::Write { answer, .. } => *answer = Some(Box::new((zxid, outcome))),
+            Pending::Read(_) => unreachable!("a write was looked for"),
+        }
     }
 
     /// Answers the oldest requests of a connection, up to the first that has to wait: for the core, or, a read, until
     /// the shard has heard of every change that it would show.
-    pub(super) fn advance(&mut self, tree: &DataTree, connection: ConnectionId) {
-        let may_read = self.may_read(tree);
-        while let Some(it) = self.connections.get_mut(&connection) {
+    pub(super) fn advance(&mut self, tree: &DataTree, it: &mut Connection) {
+        loop {
+            match it.pending.front_mut() {
+                Some(Pending::Write { answer, .. }) if answer.is_none() => return,
+                Some(Pending::Read(_)) if !self.may_read(tree) => return self.stuck.push(it.id),
+                _ => {}
+            }
             match it.pending.pop_front() {
-                Some(Pending::Read(frame)) if may_read => {
-                    self.read(tree, connection, &frame);
-                    self.woken.push(connection);
+                Some(Pending::Read(frame)) => {
+                    self.read(tree, it, &frame);
+                    self.wake(it);
                 }
-                Some(Pending::Write { xid, op, arrived, body, answer: Some((zxid, outcome)) }) => {
+                Some(Pending::Write { xid, op, arrived, body, answer: Some(answer) }) => {
+                    let (zxid, outcome) = *answer;
                     self.waits_us.push(self.now.0.saturating_sub(arrived.0));
-                    self.answer_write(connection, xid, zxid, op, &body, &outcome);
+                    self.answer_write(it, xid, zxid, op, &body, &outcome);
                 }
-                Some(waiting) => {
-                    if matches!(waiting, Pending::Read(_)) {
-                        self.stuck.push(connection);
-                    }
-                    it.pending.push_front(waiting);
-                    return;
-                }
-                None => return,
+                Some(Pending::Write { answer: None, .. }) | None => return,
             }
         }
     }
 
     fn answer_write(
         &mut self,
-        connection: ConnectionId,
+        it: &mut Connection,
         xid: i32,
         zxid: Zxid,
         op: OpCode,
         body: &Bytes,
         outcome: &Outcome,
     ) {
-        self.woken.push(connection);
+        self.wake(it);
         let moved = ErrorCode::SessionMoved;
         if let Outcome::Error(code) = outcome
             && *code == moved
         {
-            return self.close(connection);
+            return self.close(it);
         }
         if let Outcome::Txn(TxnResult::Error { code }) = outcome
             && *code == moved.code()
         {
             // Java never shows this error: the client finds out by losing the connection.
-            return self.close(connection);
+            return self.close(it);
         }
-        self.answer(connection, xid, zxid.0, |_, out| match outcome {
+        self.answer(it, xid, zxid.0, |_, out| match outcome {
             Outcome::Txn(TxnResult::Error { code }) => {
                 Err(ErrorCode::from_code(*code).unwrap_or(ErrorCode::SystemError))
             }
@@ -105,7 +107,7 @@ impl Shard {
             Outcome::Error(code) => Err(*code),
         });
         if op == OpCode::CloseSession {
-            self.close(connection);
+            self.close(it);
         }
     }
 }

@@ -9,6 +9,8 @@ use tree::watch::Rearmed;
 use tree::{Change, DataTree, WatchKind, WatcherId};
 
 use super::Shard;
+use super::books::Books;
+use super::connection::Connection;
 use super::reads::record;
 use crate::request::ConnectionId;
 
@@ -21,6 +23,27 @@ pub(super) fn watcher(connection: ConnectionId) -> WatcherId {
 }
 
 impl Shard {
+    /// Tells the watchers of these changes.
+    pub(super) fn fire(&mut self, changes: &[Change]) {
+        let Self { books: Books { watches, woken, counters, .. }, connections, .. } = self;
+        for change in changes {
+            watches.fire(change, &mut |WatcherId(id), event| {
+                let Some(it) = connections.get_mut(&ConnectionId(id)) else {
+                    return;
+                };
+                if event.may_be_told_to(&it.auth) {
+                    notify(&mut it.output, event.zxid, &event.to_wire());
+                    counters.sent += 1;
+                    if !std::mem::replace(&mut it.woken, true) {
+                        woken.push(it.id);
+                    }
+                }
+            });
+        }
+    }
+}
+
+impl Books {
     /// Sets a watch for a connection that was shown the tree at `zxid`.
     pub(super) fn watch(
         &mut self,
@@ -32,37 +55,19 @@ impl Shard {
         self.watches.add(kind, path, watcher(connection), zxid);
     }
 
-    /// Tells the watchers of these changes.
-    pub(super) fn fire(&mut self, changes: &[Change]) {
-        let Self { watches, connections, woken, counters, .. } = self;
-        for change in changes {
-            watches.fire(change, &mut |WatcherId(id), event| {
-                let connection = ConnectionId(id);
-                let Some(it) = connections.get_mut(&connection) else {
-                    return;
-                };
-                if event.may_be_told_to(&it.auth) {
-                    notify(&mut it.output, event.zxid, &event.to_wire());
-                    counters.sent += 1;
-                    woken.push(connection);
-                }
-            });
-        }
-    }
-
     /// Answers a request about watches.
     pub(super) fn watch_request(
         &mut self,
         tree: &DataTree,
-        connection: ConnectionId,
+        it: &mut Connection,
         xid: i32,
         op: OpCode,
         reader: &mut Reader<'_>,
     ) {
         let outcome = match op {
-            OpCode::SetWatches => record(reader).map(|it: SetWatches<'_>| {
+            OpCode::SetWatches => record(reader).map(|request: SetWatches<'_>| {
                 let (persistent, persistent_recursive) = (Vec::new(), Vec::new());
-                let SetWatches { relative_zxid, data, exist, child } = it;
+                let SetWatches { relative_zxid, data, exist, child } = request;
                 let all = SetWatches2 {
                     relative_zxid,
                     data,
@@ -71,24 +76,24 @@ impl Shard {
                     persistent,
                     persistent_recursive,
                 };
-                self.set_watches(tree, connection, &all);
+                self.set_watches(tree, it, &all);
                 None
             }),
-            OpCode::SetWatches2 => record(reader).map(|it: SetWatches2<'_>| {
-                self.set_watches(tree, connection, &it);
+            OpCode::SetWatches2 => record(reader).map(|request: SetWatches2<'_>| {
+                self.set_watches(tree, it, &request);
                 None
             }),
             OpCode::AddWatch => record(reader)
-                .and_then(|request| self.add_watch(tree, connection, &request))
+                .and_then(|request| self.add_watch(tree, it.id, &request))
                 .map(|()| Some(ErrorResponse { err: 0 })),
             OpCode::RemoveWatches => record(reader)
-                .and_then(|request| self.some_watches(connection, &request, WatchTableUse::Remove))
+                .and_then(|request| self.some_watches(it.id, &request, WatchTableUse::Remove))
                 .map(|()| None),
             _ => record(reader)
-                .and_then(|request| self.some_watches(connection, &request, WatchTableUse::Check))
+                .and_then(|request| self.some_watches(it.id, &request, WatchTableUse::Check))
                 .map(|()| None),
         };
-        self.answer(connection, xid, tree.last_zxid(), |_, out| {
+        self.answer(it, xid, tree.last_zxid(), |_, out| {
             if let Some(body) = outcome? {
                 body.encode(out);
             }
@@ -97,12 +102,7 @@ impl Shard {
     }
 
     /// Re-arms the watches of a client that came back, or tells it what they missed.
-    fn set_watches(
-        &mut self,
-        tree: &DataTree,
-        connection: ConnectionId,
-        request: &SetWatches2<'_>,
-    ) {
+    fn set_watches(&mut self, tree: &DataTree, it: &mut Connection, request: &SetWatches2<'_>) {
         let lists = tree::watch::SetWatches {
             relative_zxid: request.relative_zxid,
             data: &request.data,
@@ -114,15 +114,12 @@ impl Shard {
         for rearmed in lists.evaluate(tree) {
             match rearmed {
                 Rearmed::Missed { event, path } => {
-                    let Some(it) = self.connections.get_mut(&connection) else {
-                        return;
-                    };
                     let event = WatcherEvent { event, state: KeeperState::SyncConnected, path };
                     notify(&mut it.output, MADE_UP_ZXID, &event);
                     self.counters.sent += 1;
                 }
                 Rearmed::Armed { kind, path } => {
-                    self.watch(kind, path, connection, tree.last_zxid());
+                    self.watch(kind, path, it.id, tree.last_zxid());
                 }
             }
         }

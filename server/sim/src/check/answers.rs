@@ -121,8 +121,13 @@ impl Check {
             );
             self.fail("LinearizableWrites", what);
         }
-        // A read may see a write of its own session that was sent after it: there is no barrier between the two.
-        self.reads_ahead += u64::from(client.read >= zxid);
+        if client.read >= zxid {
+            let what = format!(
+                "client {me} read at {:#x} before it was told of its own later write {zxid:#x}",
+                client.read
+            );
+            self.fail("NoReadAhead", what);
+        }
         if !failed {
             self.check_created(me, sent, zxid, reader)?;
         }

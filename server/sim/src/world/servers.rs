@@ -66,7 +66,8 @@ impl World {
         if self.planted == Some(Planted::ForgottenPromise) {
             epochs.accepted = epochs.current;
         }
-        let zab_recovered = zab::Recovered {
+        let replayed_txns = recovered.report.transactions_replayed;
+        let history = zab::Recovered {
             epochs,
             last: recovered.last,
             recent: recovered.recent,
@@ -77,7 +78,8 @@ impl World {
         let now = Now { monotonic: Millis(0), wall_ms };
         let mut outputs = Vec::new();
         let config = self.hosts[host].config.clone();
-        let replica = Replica::new(config, zab_recovered, tree.clone(), now, &mut outputs);
+        let recovered = replica::Recovered { history, tree: tree.clone(), replayed_txns };
+        let replica = Replica::new(config, recovered, now, &mut outputs);
         self.hosts[host].process = Some(Process {
             replica,
             shard: Shard::new(ShardId(0), LIMITS, None),
