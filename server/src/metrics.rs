@@ -5,7 +5,6 @@
 //! gauges, the latter as untyped, so that `promtool check metrics` has nothing to say and the names stay.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use prometheus::TextEncoder;
 use prometheus::proto::{
@@ -55,6 +54,11 @@ fn own(status: &ServerStatus) -> Vec<MetricFamily> {
         counter("zab_transactions_total", "Transactions applied.", transactions.committed),
         counter("zab_proposals_total", "Transactions proposed as leader.", transactions.proposed),
         counter("zab_log_bytes_total", "Bytes appended to the log.", status.storage.log_bytes),
+        counter(
+            "zab_snapshot_failures_total",
+            "Snapshots that could not be written; the log then keeps what they would hold.",
+            status.storage.snapshot_failures,
+        ),
     ];
     families.extend(own_gauges(status).map(|(name, help, value)| gauge(name, help, value)));
     families
@@ -216,16 +220,8 @@ fn legacy(status: &ServerStatus, process: &ProcessStats, text: &mut String) {
             line(name, value as f64);
         }
     }
-    if status.role != Role::Standalone {
-        line("election_time", status.election_ms as f64);
-    }
-    if status.role == Role::Leader {
-        line("leader_uptime", millis(status.uptime));
-    }
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_millis() as f64
+    // ZooKeeper's manual has an alert on it.
+    line("election_time_count", four_letter::elections_finished(status) as f64);
 }
 
 fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
@@ -333,7 +329,9 @@ mod tests {
             "zab_voter_lag_transactions{id=\"1\"} 2",
             "zab_voter_lag_transactions{id=\"2\"} 121",
             "zab_voter_lag_transactions{id=\"3\"} 1",
-            "znode_count 6",
+            "znode_count 7",
+            "election_time_count 1",
+            "zab_snapshot_failures_total 0",
             "quorum_size 4",
             "fsynctime_count 1",
             "fsynctime_sum 1.5",

@@ -190,9 +190,11 @@ impl Pages {
     }
 
     fn storage(parts: &Parts) -> StorageStatus {
+        let snapshots = parts.housekeeping.counters();
         StorageStatus {
             fsync: parts.log.sync.lock().clone(),
-            snapshot: parts.housekeeping.counters().written.lock().clone(),
+            snapshot: snapshots.written.lock().clone(),
+            snapshot_failures: snapshots.failures.load(Ordering::Relaxed),
             log_bytes: parts.log.bytes.load(Ordering::Relaxed),
         }
     }

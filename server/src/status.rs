@@ -167,6 +167,8 @@ pub struct StorageStatus {
     pub fsync: Timing,
     /// Snapshots written.
     pub snapshot: Timing,
+    /// Snapshots that could not be written.
+    pub snapshot_failures: u64,
     /// Bytes appended to the log.
     pub log_bytes: u64,
 }

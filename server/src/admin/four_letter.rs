@@ -3,7 +3,7 @@
 //! Texts are those of ZooKeeper 3.9, which scripts and monitors parse to the letter.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zab::Membership;
 use zab::{Phase, ServerId};
@@ -14,8 +14,8 @@ use crate::status::{Role, ServerStatus, Serving, build};
 
 /// Every word that ZooKeeper 3.9 knows. Anything else is the length of a frame.
 const WORDS: &[&str] = &[
-    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "orst", "ruok",
-    "srst", "srvr", "stat", "stmk", "wchc", "wchp", "wchs",
+    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst",
+    "srvr", "stat", "stmk", "wchc", "wchp", "wchs",
 ];
 
 /// The answer while no clients are served.
@@ -29,7 +29,7 @@ pub fn recognise(first: [u8; 4]) -> Option<&'static str> {
 
 /// The text that answers `word`, one of those that [`recognise`] knows.
 ///
-/// Reads the sizes of the data directories for `conf`: a few system calls.
+/// Reads the sizes of the data directories for `conf` and `dirs`: a few system calls.
 #[must_use]
 pub fn answer(word: &str, config: &Config, status: &ServerStatus) -> String {
     if !config.process.four_letter_words.allow(word) {
@@ -40,8 +40,9 @@ pub fn answer(word: &str, config: &Config, status: &ServerStatus) -> String {
         "ruok" => "imok".to_owned(),
         "isro" => if serving { "rw" } else { "null" }.to_owned(),
         "envi" => envi(),
-        "conf" | "mntr" | "srvr" | "stat" if !serving => NOT_SERVING.to_owned(),
+        "conf" | "dirs" | "mntr" | "srvr" | "stat" if !serving => NOT_SERVING.to_owned(),
         "conf" => conf(config, status.server),
+        "dirs" => dirs(config),
         "mntr" => mntr(status),
         "srvr" => srvr(status, ""),
         "stat" => srvr(status, &clients(status)),
@@ -66,7 +67,7 @@ fn srvr(status: &ServerStatus, clients: &str) -> String {
         traffic.outstanding,
         status.last_committed.0,
         status.role.name(),
-        status.tree.znodes,
+        znode_count(status),
     );
     if status.role == Role::Leader {
         let sizes = match status.transactions.sizes {
@@ -89,16 +90,34 @@ fn clients(status: &ServerStatus) -> String {
     text + "\n"
 }
 
+/// Java keeps the root under two names and counts both. Members of a mixed ensemble must not seem to differ.
+fn znode_count(status: &ServerStatus) -> u64 {
+    status.tree.znodes + 1
+}
+
+/// As [`znode_count`]: the second name is one byte long.
+fn data_bytes(status: &ServerStatus) -> u64 {
+    status.tree.data_bytes + 1
+}
+
+fn dirs(config: &Config) -> String {
+    let (_, data_bytes) = files_of(&config.process.data_dir);
+    let (_, log_bytes) = files_of(&config.process.data_log_dir);
+    format!("datadir_size: {data_bytes}\nlogdir_size: {log_bytes}\n")
+}
+
+/// Where the files of a `dataDir` or `dataLogDir` are, and how many bytes they have.
+fn files_of(directory: &Path) -> (PathBuf, u64) {
+    let path = directory.join("version-2");
+    let bytes = directory_bytes(&path);
+    (std::path::absolute(&path).unwrap_or(path), bytes)
+}
+
 fn conf(config: &Config, server: ServerId) -> String {
     let process = &config.process;
     let cluster = &config.cluster;
-    let directory = |path: &Path| {
-        let path = path.join("version-2");
-        let size = directory_bytes(&path);
-        (std::path::absolute(&path).unwrap_or(path), size)
-    };
-    let (data_dir, data_bytes) = directory(&process.data_dir);
-    let (log_dir, log_bytes) = directory(&process.data_log_dir);
+    let (data_dir, data_bytes) = files_of(&process.data_dir);
+    let (log_dir, log_bytes) = files_of(&process.data_log_dir);
     let mut text = format!(
         "clientPort={}\nsecureClientPort=-1\ndataDir={}\ndataDirSize={data_bytes}\ndataLogDir={}\n\
          dataLogSize={log_bytes}\ntickTime={}\nmaxClientCnxns={}\nminSessionTimeout={}\n\
@@ -141,14 +160,22 @@ fn directory_bytes(directory: &Path) -> u64 {
 }
 
 fn envi() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let kernel = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).unwrap_or_default();
+        text.trim().to_owned()
+    };
+    // The name that a JVM has for it.
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        arch => arch,
+    };
     format!(
-        "Environment:\nzookeeper.version={}\nhost.name={}\nos.name={}\nos.arch={}\nzab.version={}\n\
-         zab.revision={}\n",
+        "Environment:\nzookeeper.version={}\nhost.name={}\nos.name={}\nos.arch={arch}\n\
+         os.version={}\nzab.version={}\nzab.revision={}\n",
         build::zookeeper_version(),
-        host.trim(),
-        std::env::consts::OS,
-        std::env::consts::ARCH,
+        kernel("hostname"),
+        kernel("ostype"),
+        kernel("osrelease"),
         build::VERSION,
         build::REVISION,
     )
@@ -201,20 +228,33 @@ fn mntr(status: &ServerStatus) -> String {
         line(&format!("cnt_{name}"), &timing.count());
         line(&format!("sum_{name}"), &(timing.sum_ms().round() as u64));
     }
+    line("cnt_election_time", &elections_finished(status));
     text
+}
+
+/// Elections that came to their end.
+pub(crate) fn elections_finished(status: &ServerStatus) -> u64 {
+    match status.role {
+        Role::Standalone => 0,
+        Role::Looking => status.elections.saturating_sub(1),
+        Role::Leader | Role::Follower | Role::Observer => status.elections,
+    }
 }
 
 /// Whole numbers under ZooKeeper's names; `mntr` and `/metrics` share them.
 pub(crate) fn counts(status: &ServerStatus) -> Vec<(&'static str, u64)> {
     let (tree, traffic) = (&status.tree, &status.traffic);
     let transactions = &status.transactions;
+    // A standalone server elects itself in silence.
+    let elections = if status.role == Role::Standalone { 0 } else { status.elections };
     let mut counts = vec![
         ("uptime", u64::try_from(status.uptime.as_millis()).unwrap_or(u64::MAX)),
-        ("znode_count", tree.znodes),
+        ("znode_count", znode_count(status)),
         ("watch_count", tree.watches),
         ("ephemerals_count", tree.ephemerals),
-        ("approximate_data_size", tree.data_bytes),
+        ("approximate_data_size", data_bytes(status)),
         ("global_sessions", tree.sessions),
+        ("local_sessions", 0),
         ("num_alive_connections", traffic.connections),
         ("outstanding_requests", traffic.outstanding),
         ("packets_received", traffic.packets_received),
@@ -229,22 +269,26 @@ pub(crate) fn counts(status: &ServerStatus) -> Vec<(&'static str, u64)> {
         ("proposal_count", transactions.proposed),
         ("diff_count", transactions.diffs_sent),
         ("snap_count", transactions.snapshots_sent),
+        ("snapshot_error_count", status.storage.snapshot_failures),
+        ("looking_count", elections),
     ];
     if status.role != Role::Standalone {
         counts.push(("quorum_size", status.voters.len() as u64));
-        counts.push(("looking_count", status.elections));
     }
     if status.role == Role::Leader {
         let synced = |membership| {
             let learners = status.learners.iter();
             learners.filter(|it| it.synced && it.membership == membership).count() as u64
         };
-        let unsynced = status.learners.iter().filter(|it| !it.synced).count() as u64;
         counts.push(("learners", status.learners.len() as u64));
         counts.push(("synced_followers", synced(Membership::Voter)));
         counts.push(("synced_non_voting_followers", 0));
         counts.push(("synced_observers", synced(Membership::Observer)));
-        counts.push(("pending_syncs", unsynced));
+        if let Some(sizes) = transactions.sizes {
+            counts.push(("last_proposal_size", sizes.last));
+            counts.push(("min_proposal_size", sizes.min));
+            counts.push(("max_proposal_size", sizes.max));
+        }
     }
     counts
 }
@@ -272,7 +316,7 @@ mod tests {
     fn a_leader_answers_srvr_and_stat_as_java_does() {
         let version = build::zookeeper_version();
         let rest = "Latency min/avg/max: 0/4.7/9\nReceived: 20\nSent: 22\nConnections: 1\n\
-                    Outstanding: 3\nZxid: 0x200000077\nMode: leader\nNode count: 6\n\
+                    Outstanding: 3\nZxid: 0x200000077\nMode: leader\nNode count: 7\n\
                     Proposal sizes last/min/max: 48/32/150\n";
         assert_eq!(
             answer("srvr", &config("srvr"), &leader()),
@@ -302,7 +346,7 @@ mod tests {
         assert_eq!(answer("ruok", &config, &looking()), "imok");
         assert_eq!(answer("isro", &config, &looking()), "null");
         assert_eq!(answer("isro", &config, &leader()), "rw");
-        for word in ["srvr", "stat", "mntr", "conf"] {
+        for word in ["srvr", "stat", "mntr", "conf", "dirs"] {
             assert_eq!(answer(word, &config, &looking()), NOT_SERVING);
         }
     }
@@ -330,10 +374,11 @@ mod tests {
             ("zk_server_state", "leader"),
             ("zk_peer_state", "leading - broadcast"),
             ("zk_avg_latency", "4.7"),
-            ("zk_znode_count", "6"),
+            ("zk_znode_count", "7"),
             ("zk_learners", "2"),
             ("zk_synced_followers", "1"),
-            ("zk_pending_syncs", "1"),
+            ("zk_cnt_election_time", "1"),
+            ("zk_max_proposal_size", "150"),
             ("zk_quorum_size", "4"),
             ("zk_max_fsynctime", "1"),
         ] {
@@ -349,6 +394,7 @@ mod tests {
     fn only_words_are_recognised() {
         assert_eq!(recognise(*b"ruok"), Some("ruok"));
         assert_eq!(recognise([0, 0, 0, 45]), None);
+        assert_eq!(recognise(*b"orst"), None, "it is a command of the AdminServer only");
         assert_eq!(
             answer("wchs", &config("*"), &leader()),
             "wchs is not supported by zab-server.\n"
