@@ -105,7 +105,7 @@ fn own_gauges(status: &ServerStatus) -> [(&'static str, &'static str, f64); 10] 
         ),
         (
             "zab_recovery_progress_ratio",
-            "How much of snapshot and log has been read since the start, 0 to 1.",
+            "How much of snapshot and log has been read since the start, 0 to 1; 1 only when all has.",
             status.recovery_progress,
         ),
         (

@@ -1,5 +1,7 @@
 //! Gathers what the pages show from all parts of the server.
 
+mod recovery;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use crate::config::Config;
 use crate::core_loop::CoreHandle;
 use crate::housekeeping::Housekeeping;
 use crate::log_thread::{LogCounters, LogThread};
+use crate::pages::recovery::Recovery;
 use crate::server::Shards;
 use crate::status::{
     Heartbeat, Role, ServerStatus, Serving, StorageStatus, Traffic, Transactions, TreeStatus,
@@ -24,6 +27,7 @@ pub struct Pages {
     config: Rc<Config>,
     server: ServerId,
     core: CoreHandle,
+    recovery: Recovery,
     parts: RefCell<Option<Parts>>,
     started: Instant,
     heartbeat: Heartbeat,
@@ -42,6 +46,7 @@ impl Pages {
     #[must_use]
     pub fn new(config: Rc<Config>, server: ServerId, core: CoreHandle) -> Rc<Self> {
         Rc::new(Self {
+            recovery: Recovery::ahead(&config.process),
             config,
             server,
             core,
@@ -99,7 +104,7 @@ impl Pages {
             elections: 0,
             election_ms: 0,
             uptime: self.started.elapsed(),
-            recovery_progress: 0.0,
+            recovery_progress: self.recovery.ratio(),
             heartbeat_age: self.heartbeat.age(),
             tree: TreeStatus::default(),
             traffic: Traffic::default(),

@@ -31,6 +31,12 @@ impl ProcessStats {
     }
 }
 
+/// Bytes that this process has read so far, from whatever; absent when the system does not tell.
+#[must_use]
+pub fn bytes_read() -> Option<u64> {
+    number_after(&fs::read_to_string("/proc/self/io").ok()?, "rchar:")
+}
+
 /// The first number of the line that begins with `name`.
 fn number_after(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;

@@ -43,7 +43,7 @@ pub struct ServerStatus {
     pub election_ms: u64,
     /// How long this process has been running.
     pub uptime: Duration,
-    /// How much of the log and snapshot has been read since the start: 0 to 1.
+    /// How much of snapshot and log has been read since the start, an estimate: 0 to 1, and 1 only when all is.
     pub recovery_progress: f64,
     /// How long ago the core loop last went round: see [`Heartbeat`].
     pub heartbeat_age: Duration,
