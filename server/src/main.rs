@@ -1,6 +1,7 @@
 //! `zab-server <zoo.cfg>`: one member of a ZooKeeper-compatible ensemble.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,22 +22,18 @@ struct Arguments {
     config: PathBuf,
 }
 
-/// Exit code for a configuration that cannot be used.
-const EXIT_CONFIG: u8 = 2;
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Err(error) = telemetry::start() {
         eprintln!("zab-server: {error}");
-        return ExitCode::from(EXIT_CONFIG);
+        return ExitCode::from(config::Error::EXIT_CODE);
     }
-    let environment: BTreeMap<String, String> = std::env::vars().collect();
-    match start(&arguments, environment) {
+    match start(&arguments, environment()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             if error.is::<config::Error>() {
-                ExitCode::from(EXIT_CONFIG)
+                ExitCode::from(config::Error::EXIT_CODE)
             } else if error.is::<store::Error>() {
                 ExitCode::from(zab_server::log_thread::EXIT_STORAGE)
             } else {
@@ -44,6 +41,12 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// All variables. One that is no text is of no use to us, and of no harm.
+fn environment() -> BTreeMap<String, String> {
+    let text = |word: OsString| word.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
 }
 
 fn start(arguments: &Arguments, environment: BTreeMap<String, String>) -> anyhow::Result<()> {

@@ -22,7 +22,7 @@ pub struct Error {
 
 impl Error {
     /// The exit code of a process that was configured wrongly.
-    pub const EXIT_CODE: i32 = 2;
+    pub const EXIT_CODE: u8 = 2;
 
     pub(crate) fn new(place: Place, problem: impl Into<String>) -> Self {
         Self { place, problem: problem.into() }
