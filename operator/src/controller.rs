@@ -73,7 +73,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let server = tokio::spawn(http::serve(listener, pages));
 
     let version = client.apiserver_version().await.context("ask the API server its version")?;
-    info!(api_server = version.git_version, identity = options.identity, "standing by");
+    info!(api_server = version.git_version, identity = options.identity, "the API server answers");
     ready.store(true, Ordering::Release);
     let election = Election::new(client.clone(), &options.namespace, options.identity.clone());
     let (guard, lease) = tokio::select! {
@@ -106,6 +106,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     // The controller may have ended by itself: then there is nobody to tell.
     let _ = stop.send(());
     let _ = tokio::time::timeout(Duration::from_secs(8), controller).await;
+    // A pass that is still under way must not write once another operator may.
+    guard.give_up();
     election.release().await;
     Ok(())
 }

@@ -6,10 +6,10 @@
 //! can take over, because it gives up sooner than contenders wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -33,11 +33,21 @@ pub const LEASE_NAME: &str = "zab-operator";
 pub struct Guard {
     start: Instant,
     renewed_ms: Arc<AtomicU64>,
+    given_up: Arc<AtomicBool>,
 }
 
 impl Guard {
     fn new() -> Self {
-        Self { start: Instant::now(), renewed_ms: Arc::new(AtomicU64::new(0)) }
+        Self {
+            start: Instant::now(),
+            renewed_ms: Arc::new(AtomicU64::new(0)),
+            given_up: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// From now on this process may not act.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
     }
 
     fn renewed(&self, at: Instant) {
@@ -47,9 +57,28 @@ impl Guard {
 
     /// Whether this process may act now.
     pub fn is_held(&self) -> bool {
+        if self.given_up.load(Ordering::Acquire) {
+            return false;
+        }
         let renewed = Duration::from_millis(self.renewed_ms.load(Ordering::Acquire));
         self.start.elapsed().saturating_sub(renewed) < RENEW_DEADLINE
     }
+}
+
+/// What became of the Lease when it was to be renewed.
+enum Renewal {
+    /// It was.
+    Kept(Box<Lease>),
+    /// Another process holds it.
+    TakenBy(String),
+}
+
+/// What a contender saw of the Lease.
+struct Seen {
+    version: String,
+    holder: Option<String>,
+    /// Since when it has been that version.
+    since: Instant,
 }
 
 /// A contender for the Lease.
@@ -66,7 +95,7 @@ impl Election {
 
     /// Waits until the Lease is held.
     pub async fn acquire(&self) -> (Guard, Lease) {
-        let mut seen: Option<(String, Instant)> = None;
+        let mut seen: Option<Seen> = None;
         loop {
             match self.try_acquire(&mut seen).await {
                 Ok(Some(held)) => return held,
@@ -77,10 +106,7 @@ impl Election {
         }
     }
 
-    async fn try_acquire(
-        &self,
-        seen: &mut Option<(String, Instant)>,
-    ) -> anyhow::Result<Option<(Guard, Lease)>> {
+    async fn try_acquire(&self, seen: &mut Option<Seen>) -> anyhow::Result<Option<(Guard, Lease)>> {
         let guard = Guard::new();
         let before = Instant::now();
         let lease = self.api.get_opt(LEASE_NAME).await.context("read the lease")?;
@@ -94,9 +120,12 @@ impl Election {
         let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
         let unchanged_for = match seen {
-            Some((old, since)) if *old == version => since.elapsed(),
+            Some(seen) if seen.version == version => seen.since.elapsed(),
             _ => {
-                *seen = Some((version, Instant::now()));
+                if seen.as_ref().is_none_or(|seen| seen.holder != holder) {
+                    info!(holder, "standing by");
+                }
+                *seen = Some(Seen { version, holder: holder.clone(), since: Instant::now() });
                 Duration::ZERO
             }
         };
@@ -124,9 +153,13 @@ impl Election {
             sleep(PERIOD).await;
             let before = Instant::now();
             match timeout(RENEW_DEADLINE / 2, self.renew(&lease)).await {
-                Ok(Ok(renewed)) => {
+                Ok(Ok(Renewal::Kept(renewed))) => {
                     guard.renewed(before);
-                    lease = renewed;
+                    lease = *renewed;
+                }
+                Ok(Ok(Renewal::TakenBy(holder))) => {
+                    guard.give_up();
+                    return anyhow::anyhow!("the lease was lost: {holder} holds it");
                 }
                 Ok(Err(error)) => warn!(error = format!("{error:#}"), "could not renew the lease"),
                 Err(_) => warn!("the lease was not renewed in time"),
@@ -137,20 +170,20 @@ impl Election {
         }
     }
 
-    async fn renew(&self, lease: &Lease) -> anyhow::Result<Lease> {
+    async fn renew(&self, lease: &Lease) -> anyhow::Result<Renewal> {
         let record = self.record(Some(lease));
         match self.api.replace(LEASE_NAME, &PostParams::default(), &record).await {
-            Ok(lease) => Ok(lease),
+            Ok(lease) => Ok(Renewal::Kept(Box::new(lease))),
             Err(kube::Error::Api(status)) if status.is_conflict() => {
                 // Either an earlier renewal got through unnoticed, or somebody else holds it now.
                 let current = self.api.get(LEASE_NAME).await.context("read the lease")?;
                 let holder = current.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
                 if holder != Some(&self.identity) {
-                    bail!("held by {}", holder.map_or("nobody", String::as_str));
+                    return Ok(Renewal::TakenBy(holder.cloned().unwrap_or("nobody".to_owned())));
                 }
                 let record = self.record(Some(&current));
                 let replaced = self.api.replace(LEASE_NAME, &PostParams::default(), &record).await;
-                replaced.context("renew the lease")
+                replaced.context("renew the lease").map(|lease| Renewal::Kept(Box::new(lease)))
             }
             Err(error) => Err(error).context("renew the lease"),
         }
