@@ -43,6 +43,19 @@ impl Object {
         Self { key: ObjectKey { kind, name }, value }
     }
 
+    /// Restricts this object to be a change of `live`, as it was read.
+    pub fn onto(mut self, live: &Value) -> Self {
+        for field in ["uid", "resourceVersion"] {
+            self.value["metadata"][field] = live["metadata"][field].clone();
+        }
+        self
+    }
+
+    /// Whether it is restricted to be a change of an object that was read.
+    pub fn names_live(&self) -> bool {
+        self.value["metadata"]["uid"].is_string()
+    }
+
     /// Whether `live` has everything this object has. Fields that only the API server filled in do
     /// not matter; fields that were removed from this object show in its hash.
     pub fn is_covered_by(&self, live: &Value) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::crd::ZabClusterStatus;
 use crate::crd::status::RolloutPhase;
 use crate::plan::step::Step;
-use crate::status::{FailureKind, Outcome};
+use crate::status::Outcome;
 
 /// Something to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub fn notices(
         }
     }
     if let Some(failure) = &outcome.failed
-        && failure.kind == FailureKind::Refused
+        && failure.kind.is_error()
         && !before.plan.contains(&failure.to_string())
     {
         notices.push(Notice {

@@ -1,6 +1,8 @@
 //! Carries out steps, in order, up to the first that fails. It decides nothing: each step names
 //! the conditions under which it may happen, and the API server checks them.
 
+use std::time::{Duration, Instant};
+
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{
     DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, PostParams, Preconditions,
@@ -17,6 +19,10 @@ use crate::names::FIELD_MANAGER;
 use crate::plan::step::{Restart, Step};
 use crate::status::{Failure, FailureKind, Outcome};
 
+/// How old what was seen may be when it is acted upon. A pass takes a second or two; one that hung
+/// may decide about servers that are no longer as they were.
+const SIGHT_MAX: Duration = Duration::from_secs(15);
+
 /// What writes need.
 pub struct Writer<'a> {
     /// The API server.
@@ -27,14 +33,15 @@ pub struct Writer<'a> {
     pub metrics: &'a Metrics,
     /// The namespace of the resource.
     pub namespace: &'a str,
+    /// When the reads began that the steps were decided from.
+    pub looked: Instant,
 }
 
 /// Carries out `steps`.
 pub async fn execute(writer: &Writer<'_>, steps: Vec<Step>) -> Outcome {
     let mut outcome = Outcome::default();
     for step in steps {
-        if !writer.guard.is_held() {
-            let message = "the lease was lost".to_owned();
+        if let Some(message) = writer.too_late() {
             outcome.failed = Some(Failure { step, message, kind: FailureKind::NotNow });
             break;
         }
@@ -56,6 +63,15 @@ pub async fn execute(writer: &Writer<'_>, steps: Vec<Step>) -> Outcome {
 }
 
 impl Writer<'_> {
+    /// Why nothing may be written any more, if so.
+    fn too_late(&self) -> Option<String> {
+        if !self.guard.is_held() {
+            return Some("the lease was lost".to_owned());
+        }
+        let age = self.looked.elapsed();
+        (age > SIGHT_MAX).then(|| format!("what was seen is {} s old, look again", age.as_secs()))
+    }
+
     async fn write(&self, step: &Step) -> kube::Result<()> {
         match step {
             Step::Create(object) => self.create(object).await,
@@ -99,8 +115,11 @@ impl Writer<'_> {
         self.objects(object.key.kind).replace(&object.key.name, &params, &dynamic).await.map(drop)
     }
 
+    /// Applies. An object that was read is named by UID and version, and fields that others set are
+    /// taken over; where none was seen, one that others made since is left to them.
     async fn apply(&self, object: &Object) -> kube::Result<()> {
-        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let params = PatchParams::apply(FIELD_MANAGER);
+        let params = if object.names_live() { params.force() } else { params };
         let patch = Patch::Apply(&object.value);
         self.objects(object.key.kind).patch(&object.key.name, &params, &patch).await.map(drop)
     }
@@ -132,7 +151,8 @@ fn classify(error: kube::Error) -> (String, FailureKind) {
         kube::Error::Api(status) if matches!(status.code, 404 | 409 | 429) => {
             (status.message, FailureKind::NotNow)
         }
-        kube::Error::Api(status) => (status.message, FailureKind::Refused),
-        other => (other.to_string(), FailureKind::Refused),
+        kube::Error::Api(status) if status.code < 500 => (status.message, FailureKind::Refused),
+        kube::Error::Api(status) => (status.message, FailureKind::Unanswered),
+        other => (other.to_string(), FailureKind::Unanswered),
     }
 }

@@ -24,7 +24,7 @@ use crate::lease::Guard;
 use crate::metrics::Metrics;
 use crate::names::FIELD_MANAGER;
 use crate::plan::plan;
-use crate::status::{FailureKind, Outcome, invalid, status};
+use crate::status::{Outcome, invalid, status};
 use crate::view::{self, Led};
 
 /// A conflict is over as soon as the world is read again.
@@ -71,6 +71,7 @@ pub async fn reconcile(ctx: &Arc<Context>, namespace: &str, name: &str) -> Resul
         Ok(desired) => desired,
         Err(error) => return refuse(ctx, &api, &cluster, recorded, error, now).await,
     };
+    let looked = Instant::now();
     let mut inventory = collect(&ctx.client, &desired, recorded).await;
     remember_agreement(ctx, &desired, &mut inventory);
     for _ in inventory.reports.values().filter(|report| report.is_err()) {
@@ -78,14 +79,14 @@ pub async fn reconcile(ctx: &Arc<Context>, namespace: &str, name: &str) -> Resul
     }
     let plan = plan(&desired, &inventory, now);
     let writer =
-        Writer { client: &ctx.client, guard: &ctx.guard, metrics: &ctx.metrics, namespace };
+        Writer { client: &ctx.client, guard: &ctx.guard, metrics: &ctx.metrics, namespace, looked };
     let outcome = execute(&writer, plan.steps.clone()).await;
     let status = status(&desired, &inventory, &plan, &outcome, now);
     let before = &inventory.recorded;
     publish(ctx, &api, &cluster, before, &status, &outcome).await?;
 
     match outcome.failed {
-        Some(failure) if failure.kind == FailureKind::Refused => {
+        Some(failure) if failure.kind.is_error() => {
             Err(Error::Execute { step: failure.step.to_string(), message: failure.message })
         }
         Some(_) => Ok(Action::requeue(NOT_NOW)),
@@ -141,19 +142,13 @@ async fn publish(
 ) -> Result<(), Error> {
     let name = cluster.name_any();
     let namespace = cluster.namespace().unwrap_or_default();
-    ctx.metrics.show((&namespace, &name), cluster.spec.replicas, before, after);
     if before != after {
-        let patch = json!({
-            "apiVersion": ZabCluster::api_version(&()),
-            "kind": ZabCluster::kind(&()),
-            // A resource of the same name that was made since is another one.
-            "metadata": { "uid": cluster.uid() },
-            "status": after,
-        });
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let written = api.patch_status(&name, &params, &Patch::Apply(patch)).await;
-        written.map_err(Error::Status)?;
+        if !ctx.guard.is_held() {
+            return Err(Error::LeaseLost);
+        }
+        write_status(api, cluster, before, after).await.map_err(Error::Status)?;
     }
+    ctx.metrics.show((&namespace, &name), cluster.spec.replicas, before, after);
     let object = cluster.object_ref(&());
     for notice in notices(before, after, outcome) {
         info!(reason = notice.reason, note = notice.note, "event");
@@ -162,6 +157,39 @@ async fn publish(
         }
     }
     Ok(())
+}
+
+/// Replaces the status `before` by `after`, if it is still that of this resource.
+async fn write_status(
+    api: &Api<ZabCluster>,
+    cluster: &ZabCluster,
+    before: &ZabClusterStatus,
+    after: &ZabClusterStatus,
+) -> kube::Result<()> {
+    let name = cluster.name_any();
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let patch = |version: Option<String>| {
+        json!({
+            "apiVersion": ZabCluster::api_version(&()),
+            "kind": ZabCluster::kind(&()),
+            "metadata": { "uid": cluster.uid(), "resourceVersion": version },
+            "status": after,
+        })
+    };
+    let read = Patch::Apply(patch(cluster.resource_version()));
+    match api.patch_status(&name, &params, &read).await {
+        Err(kube::Error::Api(status)) if status.is_conflict() => {
+            // That the spec was edited meanwhile does not matter: the status says which generation
+            // it answers. That somebody else wrote the status does.
+            let current = api.get(&name).await?;
+            if current.status.clone().unwrap_or_default() != *before {
+                return Err(kube::Error::Api(status));
+            }
+            let again = Patch::Apply(patch(current.resource_version()));
+            api.patch_status(&name, &params, &again).await.map(drop)
+        }
+        written => written.map(drop),
+    }
 }
 
 fn event(notice: &Notice, namespace: &str) -> Event {

@@ -37,7 +37,7 @@ pub struct Failure {
     pub step: Step,
     /// What the API server said.
     pub message: String,
-    /// Whether that was a "not now", as from a disruption budget or a changed version.
+    /// What kind of failure that is.
     pub kind: FailureKind,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match self.kind {
             FailureKind::NotNow => "not now",
-            FailureKind::Refused => "failed",
+            FailureKind::Refused | FailureKind::Unanswered => "failed",
         };
         write!(f, "{word}: {}: {}", self.step, self.message)
     }
@@ -58,6 +58,18 @@ pub enum FailureKind {
     NotNow,
     /// It was refused or did not get through.
     Refused,
+    /// It did not get through, or the API server is in trouble.
+    Unanswered,
+}
+
+impl FailureKind {
+    /// Whether people should hear of it.
+    pub fn is_error(self) -> bool {
+        match self {
+            Self::NotNow => false,
+            Self::Refused | Self::Unanswered => true,
+        }
+    }
 }
 
 /// The status after a pass. Equal to the recorded one when nothing changed, times included.

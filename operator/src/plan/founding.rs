@@ -190,9 +190,11 @@ pub fn complete(desired: &Desired, founded: &Founded, inventory: &Inventory, dra
     if record.permission == Permission::Closed {
         return;
     }
-    let mut closed = config_map::record(desired, ensemble, Permission::Closed);
-    closed.value["metadata"]["uid"] = json!(record.uid);
-    closed.value["metadata"]["resourceVersion"] = json!(record.resource_version);
+    let read = json!({ "metadata": {
+        "uid": record.uid,
+        "resourceVersion": record.resource_version,
+    }});
+    let closed = config_map::record(desired, ensemble, Permission::Closed).onto(&read);
     draft.step(Step::CloseFounding { record: closed });
 }
 

@@ -86,8 +86,10 @@ pub fn plan(
         stateful_set::stateful_set(desired, ensemble, zone, &rolling.pinned, &size)
     }));
     for object in wanted {
-        if !objects.get(&object.key).is_some_and(|live| object.is_covered_by(live)) {
-            draft.step(Step::Apply(object));
+        match objects.get(&object.key) {
+            Some(live) if object.is_covered_by(live) => {}
+            Some(live) => draft.step(Step::Apply(object.onto(live))),
+            None => draft.step(Step::Apply(object)),
         }
     }
     if draft.steps.len() > before { Provisioned::No } else { Provisioned::Yes }

@@ -13,7 +13,8 @@ use crate::quorum::ServerId;
 pub enum Step {
     /// Make an object that must not exist yet.
     Create(Object),
-    /// Make an object of ours what it should be (server-side apply).
+    /// Make an object of ours what it should be (server-side apply), if it is still the one that
+    /// was read, or is still missing.
     Apply(Object),
     /// Withdraw the permission to start empty databases: replace the record by the closed one, if
     /// it is still the one that was read.

@@ -199,7 +199,7 @@ fn degraded(found: &Report, outcome: &Outcome) -> Finding {
     }
     // Volumes that cannot grow have a condition of their own: the servers are none the worse.
     let failed = outcome.failed.as_ref().filter(|failure| {
-        failure.kind == FailureKind::Refused && !matches!(failure.step, Step::PatchVolume { .. })
+        failure.kind.is_error() && !matches!(failure.step, Step::PatchVolume { .. })
     });
     if let Some(failure) = failed {
         return finding(

@@ -239,6 +239,13 @@ impl World {
                 if live.is_some_and(|live| controller_uid(live) != Some("cluster-1")) {
                     return Err(format!("{} has another owner", object.key));
                 }
+                let version = |value: &Value| {
+                    let meta = &value["metadata"];
+                    (meta["uid"].clone(), meta["resourceVersion"].clone())
+                };
+                if live.map(version).unwrap_or_default() != version(&object.value) {
+                    return Err(format!("{} has been modified", object.key));
+                }
                 self.store(&object.key, &object.value)
             }
             Step::CloseFounding { record } => {
