@@ -51,6 +51,7 @@ pub async fn collect(client: &Client, desired: &Desired, recorded: ZabClusterSta
             .map(|claims| claims.into_iter().map(reading::volume).collect()),
         reports,
         agreed_for: Duration::ZERO,
+        committed_before: None,
     }
 }
 

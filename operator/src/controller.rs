@@ -127,7 +127,8 @@ async fn control(
         settings: options.settings,
         metrics,
         guard,
-        agreements: Mutex::new(HashMap::new()),
+        memories: Mutex::new(HashMap::new()),
+        start: Instant::now(),
         failures: Mutex::new(HashMap::new()),
     });
     let forgetful = ctx.clone();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
 use crate::crd::ZabClusterStatus;
 use crate::crd::status::RolloutPhase;
 use crate::plan::step::Step;
@@ -91,8 +93,13 @@ fn normal(reason: &str, action: &'static str, note: String) -> Notice {
 
 fn leadership(before: &ZabClusterStatus, after: &ZabClusterStatus) -> Option<Notice> {
     let leader = after.membership.as_ref()?;
-    if before.membership.as_ref().is_some_and(|old| old == leader) {
-        return None;
+    let unknown =
+        |condition: &Condition| condition.type_ == "QuorumHealthy" && condition.status == "Unknown";
+    match &before.membership {
+        Some(old) if old == leader => return None,
+        // It could not be seen for a while: that it leads is no news.
+        None if before.bootstrapped && before.conditions.iter().any(unknown) => return None,
+        _ => {}
     }
     let note = format!("{} leads in epoch {}.", leader.leader, leader.epoch);
     Some(normal("LeaderElected", "Elect", note))

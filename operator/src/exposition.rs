@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::crd::status::Role;
+use crate::crd::status::{Position, Role};
 use crate::quorum::ServerId;
 
 /// What a server said of itself.
@@ -18,6 +18,8 @@ pub struct ServerReport {
     pub epoch: i64,
     /// Version of the configuration of the ensemble that it has.
     pub config_version: i64,
+    /// The last transaction it applied. On a leader that serves, all of it is committed.
+    pub committed: Position,
     /// Whether it serves clients.
     pub serving: bool,
     /// On the leader: the voters that are synchronized, itself included.
@@ -75,6 +77,10 @@ impl ServerReport {
             leader: u8::try_from(leader).ok().filter(|leader| *leader != 0).map(ServerId),
             epoch: whole("zab_epoch")?,
             config_version: whole("zab_config_version")?,
+            committed: Position {
+                epoch: whole("zab_committed_epoch")?,
+                counter: whole("zab_committed_index")?,
+            },
             serving: number("zab_serving")? == 1.0,
             synced: by_id("zab_voter_synced")
                 .into_iter()
@@ -192,7 +198,7 @@ zab_server_id 2
 zab_leader_id 2
 zab_epoch 5
 zab_committed_epoch 5
-zab_committed_counter 12
+zab_committed_index 12
 zab_config_version 4.294967296e9
 zab_voter_synced{id="1"} 1
 zab_voter_synced{id="2"} 1
@@ -211,6 +217,7 @@ avg_latency 0.5 1700000000000
         assert_eq!(report.role, Role::Leader);
         assert_eq!(report.leader, Some(ServerId(2)));
         assert_eq!(report.config_version, 1 << 32);
+        assert_eq!(report.committed, Position { epoch: 5, counter: 12 });
         assert_eq!(report.synced, [ServerId(1), ServerId(2)].into());
         assert_eq!(report.lag.get(&ServerId(3)), Some(&1400));
         assert_eq!(report.version.as_deref(), Some("0.1.0 \"}\" x"));
@@ -218,8 +225,16 @@ avg_latency 0.5 1700000000000
 
     #[test]
     fn a_page_without_a_series_the_gate_needs_is_no_report() {
-        for name in ["zab_role", "zab_epoch", "zab_leader_id", "zab_config_version", "zab_serving"]
-        {
+        let needed = [
+            "zab_role",
+            "zab_epoch",
+            "zab_leader_id",
+            "zab_config_version",
+            "zab_committed_epoch",
+            "zab_committed_index",
+            "zab_serving",
+        ];
+        for name in needed {
             let page: String = LEADER
                 .lines()
                 .filter(|line| !line.starts_with(name))

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::crd::ZabClusterStatus;
+use crate::crd::status::Position;
 use crate::desired::{Ensemble, Revision};
 use crate::exposition::ServerReport;
 
@@ -36,6 +37,8 @@ pub struct Inventory {
     pub reports: BTreeMap<String, Result<ServerReport, String>>,
     /// How long the samples up to this one have agreed about who leads whom.
     pub agreed_for: Duration,
+    /// How far the ensemble had committed in the latest earlier sample that was believed.
+    pub committed_before: Option<Position>,
 }
 
 /// Kinds of objects the operator makes.
@@ -121,6 +124,8 @@ pub struct Pod {
     pub resource_version: String,
     /// The revision it was made from.
     pub revision: Option<String>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
     /// Whether it is being deleted.
     pub terminating: bool,
     /// Its address.
@@ -129,6 +134,8 @@ pub struct Pod {
     pub ready: Ready,
     /// What the kubelet says of its server's process.
     pub process: Process,
+    /// How often the process ended and was started again in this pod.
+    pub crashes: i32,
 }
 
 /// Readiness of a pod.

@@ -18,6 +18,8 @@ pub mod inventory;
 pub mod build;
 pub mod view;
 
+pub mod memory;
+
 pub mod plan;
 pub mod status;
 

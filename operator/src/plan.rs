@@ -4,9 +4,12 @@
 //! looked at again. An empty plan short of the goal always carries a reason.
 
 pub mod founding;
+pub mod halting;
 pub mod provision;
 pub mod rolling;
+pub mod scene;
 pub mod step;
+pub mod templates;
 pub mod volumes;
 
 use std::time::Duration;
@@ -17,6 +20,7 @@ use crate::desired::{Desired, Ensemble, Topology};
 use crate::inventory::{Inventory, Process, Ready};
 use crate::view::{QuorumView, pod, report};
 use rolling::Rolling;
+use scene::Scene;
 use step::{Draft, Step, Wait};
 
 /// How often to look while something is under way or wrong.
@@ -79,6 +83,13 @@ pub enum MemberState {
     Terminating,
     /// Its pod does not serve, for this reason.
     Down(String),
+    /// The pods could not be listed, for this reason.
+    Unknown(String),
+}
+
+/// A number of things, in words.
+pub fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Decides.
@@ -110,14 +121,11 @@ pub fn plan(desired: &Desired, inventory: &Inventory, now: Timestamp) -> Plan {
     }
 
     founding::complete(desired, &founded, inventory, &mut draft);
-    let rolling = rolling::assess(desired, ensemble, inventory, &members, &view, now);
+    let scene = Scene { desired, ensemble, inventory, members: &members, view: &view, now };
+    let rolling = rolling::assess(&scene);
     let provisioned = provision::plan(desired, ensemble, &rolling, inventory, &mut draft);
     if provisioned == provision::Provisioned::Yes {
-        rolling::plan(
-            &rolling::Scene { desired, ensemble, inventory, members: &members, view: &view, now },
-            &rolling,
-            &mut draft,
-        );
+        rolling::plan(&scene, &rolling, &mut draft);
     }
     provision::remove_old_revisions(&rolling, inventory, &mut draft);
     let volumes = volumes::plan(desired, ensemble, inventory, &mut draft);
@@ -151,6 +159,9 @@ fn member_states(
         .members
         .iter()
         .map(|member| {
+            if let Err(why) = &inventory.pods {
+                return MemberState::Unknown(format!("the pods could not be listed: {why}"));
+            }
             let Some(pod) = pod(member, inventory) else {
                 return MemberState::Missing;
             };

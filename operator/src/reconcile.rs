@@ -19,13 +19,12 @@ use crate::desired::{self, Desired, Settings};
 use crate::error::Error;
 use crate::events::{Notice, Worry, notices};
 use crate::execute::{Writer, execute};
-use crate::inventory::Inventory;
 use crate::lease::Guard;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::names::FIELD_MANAGER;
 use crate::plan::plan;
 use crate::status::{Outcome, invalid, status};
-use crate::view::{self, Led};
 
 /// A conflict is over as soon as the world is read again.
 const NOT_NOW: Duration = Duration::from_secs(2);
@@ -45,8 +44,10 @@ pub struct Context {
     pub guard: Guard,
     /// Where events are recorded; one, because it folds repeated events together.
     pub recorder: Recorder,
-    /// By namespace and name: since when samples have agreed. Forgetting it costs a few seconds.
-    pub agreements: Mutex<HashMap<Key, (Led, Instant)>>,
+    /// By namespace and name: what earlier samples said.
+    pub memories: Mutex<HashMap<Key, Memory>>,
+    /// When this process started.
+    pub start: Instant,
     /// By namespace and name: passes that failed in a row.
     pub failures: Mutex<HashMap<Key, u32>>,
 }
@@ -73,7 +74,10 @@ pub async fn reconcile(ctx: &Arc<Context>, namespace: &str, name: &str) -> Resul
     };
     let looked = Instant::now();
     let mut inventory = collect(&ctx.client, &desired, recorded).await;
-    remember_agreement(ctx, &desired, &mut inventory);
+    let key = (namespace.to_owned(), name.to_owned());
+    let mut memory =
+        ctx.memories.lock().expect("no holder panics").get(&key).cloned().unwrap_or_default();
+    memory.take_in(&desired, &mut inventory, ctx.start.elapsed());
     for _ in inventory.reports.values().filter(|report| report.is_err()) {
         ctx.metrics.scrape_failed(namespace, name);
     }
@@ -84,6 +88,8 @@ pub async fn reconcile(ctx: &Arc<Context>, namespace: &str, name: &str) -> Resul
     let status = status(&desired, &inventory, &plan, &outcome, now);
     let before = &inventory.recorded;
     publish(ctx, &api, &cluster, before, &status, &outcome).await?;
+    // Only now: what the status does not say yet is to be noticed again.
+    ctx.memories.lock().expect("no holder panics").insert(key, memory);
 
     match outcome.failed {
         Some(failure) if failure.kind.is_error() => {
@@ -107,28 +113,6 @@ async fn refuse(
     publish(ctx, api, cluster, &recorded, &status, &Outcome::default()).await?;
     warn!(%error, "the spec cannot be carried out");
     Ok(Action::await_change())
-}
-
-/// Works out for how long samples have said the same, this one included.
-fn remember_agreement(ctx: &Context, desired: &Desired, inventory: &mut Inventory) {
-    let key = (desired.namespace.clone(), desired.name.clone());
-    let led = match &inventory.record {
-        Ok(Some(record)) => view::led(&record.ensemble, inventory),
-        _ => None,
-    };
-    let mut agreements = ctx.agreements.lock().expect("no holder panics");
-    let Some(led) = led else {
-        agreements.remove(&key);
-        return;
-    };
-    let now = Instant::now();
-    let since = match agreements.get(&key) {
-        // The sample names the pods by UID, so it agrees with none of other pods.
-        Some((before, since)) if *before == led => *since,
-        _ => now,
-    };
-    agreements.insert(key, (led, since));
-    inventory.agreed_for = now - since;
 }
 
 /// Writes the status if it changed, then tells what changed.
@@ -215,7 +199,7 @@ fn event(notice: &Notice, namespace: &str) -> Event {
 
 /// Forgets what was remembered of a resource that is gone.
 pub fn forget(ctx: &Context, key: &Key) {
-    ctx.agreements.lock().expect("no holder panics").remove(key);
+    ctx.memories.lock().expect("no holder panics").remove(key);
     ctx.failures.lock().expect("no holder panics").remove(key);
     ctx.metrics.forget(&key.0, &key.1);
 }

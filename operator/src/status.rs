@@ -56,7 +56,7 @@ impl fmt::Display for Failure {
 pub enum FailureKind {
     /// The world changed since it was read, or a disruption budget says no: look again.
     NotNow,
-    /// It was refused or did not get through.
+    /// The API server, or what it asks, refused it.
     Refused,
     /// It did not get through, or the API server is in trouble.
     Unanswered,
@@ -101,7 +101,7 @@ pub fn status(
         status.version = versions(found, inventory).or(status.version);
         status.membership = membership(found);
         status.members = members(found, inventory);
-        status.rollout = rollout::status(found, recorded.rollout.as_ref());
+        status.rollout = rollout::status(found, inventory, outcome, now);
     }
     let findings = conditions::findings(desired, inventory, plan, outcome, &status);
     status.conditions = merge(&recorded.conditions, findings, desired.generation, now);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::crd::status::Role;
+use crate::crd::status::{Position, Role};
 use crate::desired::{Desired, Ensemble, Member};
 use crate::exposition::ServerReport;
 use crate::inventory::{Inventory, Pod, Process};
@@ -78,6 +78,11 @@ impl QuorumView {
             Self::NoQuorum { .. } | Self::Unknown { .. } => None,
         }
     }
+}
+
+/// How far the leader of `led` has committed.
+pub fn committed(ensemble: &Ensemble, inventory: &Inventory, led: &Led) -> Option<Position> {
+    Some(report(ensemble.member(led.leader)?, inventory)?.committed)
 }
 
 /// What `member` said, if it was that member in the pod that is known now.

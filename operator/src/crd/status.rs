@@ -3,7 +3,9 @@
 
 #![expect(unreachable_pub, reason = "the derive repeats each struct inside a function")]
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -109,14 +111,17 @@ pub struct RolloutStatus {
     pub target: String,
     /// Servers that run the target revision.
     pub updated: i32,
-    /// The last revision that all servers ran in good health. A halted rollout pins the template
-    /// to it.
+    /// The last revision that all servers ran in good health. Pods that are lost come back on it
+    /// until the target has been run in good health too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_good: Option<String>,
-    /// The revision that was given up; it is not tried again.
+    /// The revision that was given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted_revision: Option<String>,
-    /// Why it was halted.
+    /// What halted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted_cause: Option<HaltCause>,
+    /// Why it was halted, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted_reason: Option<String>,
     /// The epoch in which it began.
@@ -125,6 +130,54 @@ pub struct RolloutStatus {
     /// Elections since it began.
     #[serde(default)]
     pub elections: i64,
+    /// When the latest elections were noticed while it lasted, oldest first, at most three.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent_elections: Vec<Time>,
+    /// How far the ensemble had committed when the latest restart was ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed: Option<Position>,
+    /// The server whose pod was taken away and is not there again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarting: Option<Restarting>,
+}
+
+/// A place in the history of an ensemble: what a zxid says, in two numbers.
+#[derive(
+    KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Position {
+    /// The epoch of a transaction.
+    pub epoch: i64,
+    /// Its number within the epoch.
+    pub counter: i64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "transaction {} of epoch {}", self.counter, self.epoch)
+    }
+}
+
+/// A server that the operator restarts.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restarting {
+    /// Its id.
+    pub id: i32,
+    /// When that was ordered.
+    pub since: Time,
+}
+
+/// Why a rollout was halted.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HaltCause {
+    /// A server did not come back on the new revision. Over when it is back.
+    ServerNotBack,
+    /// Leaders kept changing. Over when the spec changes.
+    ElectionStorm,
+    /// The ensemble forgot committed transactions. Over when the spec changes.
+    CommittedWentBack,
 }
 
 /// Where a rollout stands.
@@ -137,6 +190,6 @@ pub enum RolloutPhase {
     Rolling,
     /// Nothing is restarted because the spec says so.
     Paused,
-    /// A server did not come back; nothing is restarted until the spec changes.
+    /// It was given up: nothing is restarted until what halted it is over or the spec changes.
     Halted,
 }

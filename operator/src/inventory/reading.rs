@@ -95,10 +95,12 @@ pub fn pod(pod: core::Pod) -> (String, Pod) {
         uid: pod.uid().unwrap_or_default(),
         resource_version: pod.resource_version().unwrap_or_default(),
         revision: pod.annotations().get(names::REVISION_ANNOTATION).cloned(),
+        created,
         terminating: pod.metadata.deletion_timestamp.is_some(),
         ip: status.pod_ip.clone().filter(|ip| !ip.is_empty()),
         ready,
         process: process(&status, unscheduled),
+        crashes: container(&status).map_or(0, |container| container.restart_count),
     };
     (pod.name_any(), found)
 }
@@ -109,9 +111,7 @@ fn process(status: &core::PodStatus, unscheduled: Option<&core::PodCondition>) -
         reason: reason.map_or(or, String::as_str).to_owned(),
         message: message.cloned().unwrap_or_default(),
     };
-    let containers = status.container_statuses.iter().flatten();
-    let container = containers.into_iter().find(|status| status.name == names::CONTAINER);
-    let Some(container) = container else {
+    let Some(container) = container(status) else {
         return match unscheduled {
             Some(condition) => {
                 stopped(condition.reason.as_ref(), condition.message.as_ref(), "Unschedulable")
@@ -133,6 +133,11 @@ fn process(status: &core::PodStatus, unscheduled: Option<&core::PodCondition>) -
         }
         (None, None, _) => stopped(None, None, "Waiting"),
     }
+}
+
+fn container(status: &core::PodStatus) -> Option<&core::ContainerStatus> {
+    let mut containers = status.container_statuses.iter().flatten();
+    containers.find(|status| status.name == names::CONTAINER)
 }
 
 fn ended_process(ended: &core::ContainerStateTerminated, waiting: Option<&str>) -> Process {

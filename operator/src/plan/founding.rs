@@ -161,8 +161,8 @@ pub fn complete(desired: &Desired, founded: &Founded, inventory: &Inventory, dra
         draft.wait(
             "Founding",
             format!(
-                "The ensemble is being founded: {} servers start and elect their first leader.",
-                ensemble.voters()
+                "The ensemble is being founded: {} to start and to elect the first leader.",
+                super::counted(ensemble.voters(), "server")
             ),
         );
         return;

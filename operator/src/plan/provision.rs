@@ -1,13 +1,13 @@
 //! The objects of an ensemble: make those that are missing, correct those that differ.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::rolling::Rolling;
 use super::step::{Draft, Step};
 use crate::build::{self, config_map, disruption_budget, service, stateful_set};
-use crate::desired::{Desired, Ensemble, ZoneVoters};
+use crate::desired::{Desired, Ensemble, Revision, ZoneVoters};
 use crate::inventory::{Inventory, Kind, ObjectKey};
 use crate::names;
 
@@ -68,9 +68,10 @@ pub fn plan(
         return Provisioned::No;
     }
     let before = draft.steps.len();
-    let pinned = rolling.pinned.hash();
-    if !revisions.contains_key(&pinned) {
-        draft.step(Step::Create(config_map::revision(desired, ensemble, &rolling.pinned)));
+    let named: BTreeMap<String, &Revision> =
+        rolling.templates.values().map(|revision| (revision.hash(), revision)).collect();
+    for (_, revision) in named.iter().filter(|(hash, _)| !revisions.contains_key(*hash)) {
+        draft.step(Step::Create(config_map::revision(desired, ensemble, revision)));
     }
     let mut wanted = vec![service::peers(desired), service::client(desired)];
     let budget = disruption_budget::budget(desired, ensemble);
@@ -81,9 +82,10 @@ pub fn plan(
         }
     }
     wanted.extend(budget);
-    wanted.extend(ensemble.topology.zones.iter().map(|zone| {
+    wanted.extend(ensemble.topology.zones.iter().filter_map(|zone| {
         let size = volume_size(desired, zone, inventory);
-        stateful_set::stateful_set(desired, ensemble, zone, &rolling.pinned, &size)
+        let revision = rolling.templates.get(&zone.name)?;
+        Some(stateful_set::stateful_set(desired, ensemble, zone, revision, &size))
     }));
     for object in wanted {
         match objects.get(&object.key) {
@@ -123,7 +125,8 @@ pub fn remove_old_revisions(rolling: &Rolling, inventory: &Inventory, draft: &mu
     }
     let mut used: BTreeSet<String> = pods.values().filter_map(|pod| pod.revision.clone()).collect();
     used.extend(objects.values().filter_map(|live| template_revision(live).map(str::to_owned)));
-    used.extend([rolling.target.clone(), rolling.pinned.hash()]);
+    used.insert(rolling.target.clone());
+    used.extend(rolling.templates.values().map(Revision::hash));
     used.extend(rolling.last_good.clone());
     for (_, stored) in revisions.iter().filter(|(hash, _)| !used.contains(*hash)) {
         draft.step(Step::Delete {

@@ -1,32 +1,35 @@
 //! Restarting servers onto a new revision: one at a time, each step gated on the quorum.
 //!
-//! Where a rollout stands is worked out anew each pass from the revisions of the pods. Two records
-//! in the status are read back, and both only ever make the operator do less: the last revision
-//! that all servers ran in good health, which a halted rollout pins the template to, and the
-//! revision that was given up, which is not tried again.
+//! Where a rollout stands is worked out anew each pass from the revisions of the pods. What the
+//! status recorded is read back only to do less: the last revision that all servers ran in good
+//! health, which pods that are lost come back on, and why the rollout was given up.
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-
-use super::MemberState;
+use super::halting::{Halt, halt};
 use super::provision::template_revision;
+use super::scene::{Scene, Server};
 use super::step::{Draft, Restart, Step};
-use crate::desired::{Desired, Ensemble, Member, Revision};
-use crate::inventory::{Inventory, Kind, Pod, Process, Ready};
+use super::templates::{self, Templates};
+use super::{MemberState, counted};
+use crate::crd::status::HaltCause;
+use crate::desired::{Desired, Revision};
+use crate::inventory::{Inventory, Kind, Process};
 use crate::quorum::{ServerId, majority};
-use crate::view::{Led, QuorumView, pod, report};
+use crate::view::{Led, QuorumView};
 
-/// How much longer a server that reports progress of its recovery has to come back.
-const RECOVERING_FACTOR: i64 = 10;
+/// Without a quorum, a server that does not run is left alone for this long: it may come back as
+/// it is, and a quorum with it.
+const QUORUM_LOSS_GRACE_SECONDS: i64 = 60;
+
+/// Seconds after the grace period within which a kubelet that lives has removed a pod.
+const SHUTDOWN_SLACK_SECONDS: i64 = 60;
 
 /// Where a rollout stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rolling {
     /// The revision the spec asks for.
     pub target: String,
-    /// The revision that templates make pods of: the target, unless the rollout is halted.
-    pub pinned: Revision,
     /// The last revision that all servers ran in good health.
     pub last_good: Option<String>,
     /// Servers whose pods run the target.
@@ -35,6 +38,11 @@ pub struct Rolling {
     pub stale: BTreeSet<ServerId>,
     /// What is being done about it.
     pub phase: Phase,
+    /// Whose turn it is, as soon as that is safe: one server while a leader is known, and without
+    /// one those that cannot run as they are.
+    pub next: BTreeSet<ServerId>,
+    /// What each StatefulSet is to make pods of.
+    pub templates: Templates,
 }
 
 /// What is being done about a rollout.
@@ -49,7 +57,7 @@ pub enum Phase {
     /// The spec forbids restarts.
     Paused,
     /// It was given up, for this reason.
-    Halted(String),
+    Halted(Halt),
 }
 
 impl Rolling {
@@ -57,141 +65,135 @@ impl Rolling {
     pub fn unknown(desired: &Desired) -> Self {
         Self {
             target: desired.revision.hash(),
-            pinned: desired.revision.clone(),
             last_good: None,
             updated: BTreeSet::new(),
             stale: BTreeSet::new(),
             phase: Phase::Founding,
+            next: BTreeSet::new(),
+            templates: Templates::new(),
         }
     }
 }
 
 /// Works out where the rollout stands.
-pub fn assess(
-    desired: &Desired,
-    ensemble: &Ensemble,
-    inventory: &Inventory,
-    members: &[MemberState],
-    view: &QuorumView,
-    now: Timestamp,
-) -> Rolling {
-    let target = desired.revision.hash();
-    let recorded = inventory.recorded.rollout.as_ref();
-    let mut last_good = recorded.and_then(|rollout| rollout.last_good.clone());
-    let runs = |member: &&Member| {
-        let revision = pod(member, inventory).filter(|pod| !pod.terminating)?.revision.as_deref();
-        Some(revision == Some(target.as_str()))
-    };
-    let ids = |runs_target: bool| -> BTreeSet<ServerId> {
-        let members = ensemble.members.iter().filter(|member| runs(member) == Some(runs_target));
-        members.map(|member| member.id).collect()
+pub fn assess(scene: &Scene<'_>) -> Rolling {
+    let target = scene.desired.revision.hash();
+    let ids = |on_target: bool| -> BTreeSet<ServerId> {
+        let servers = scene.servers().filter(|server| {
+            server
+                .revision()
+                .is_some_and(|revision| (revision == Some(target.as_str())) == on_target)
+        });
+        servers.map(|server| server.member.id).collect()
     };
     let (updated, stale) = (ids(true), ids(false));
-    let all_up = members.iter().all(|state| *state == MemberState::Up);
-    if all_up && updated.len() == ensemble.voters() && matches!(view, QuorumView::Healthy(_)) {
-        last_good = Some(target.clone());
-    }
-    let new_revision = last_good.as_ref().is_some_and(|good| *good != target);
-    let halted = new_revision
-        .then(|| halted(desired, ensemble, inventory, members, &updated, now))
-        .flatten();
-    let pinned = halted
-        .as_ref()
-        .and_then(|_| inventory.revisions.as_ref().ok()?.get(last_good.as_ref()?))
-        .map_or_else(|| desired.revision.clone(), |stored| stored.revision.clone());
-    let phase = match halted {
-        Some(reason) => Phase::Halted(reason),
+    let last_good = last_good(scene, &target, &updated);
+    let unproven = last_good.as_ref().is_some_and(|good| *good != target);
+    let phase = match halt(scene, &target, unproven) {
+        Some(halt) => Phase::Halted(halt),
         None if stale.is_empty() && last_good.is_none() => Phase::Founding,
-        None if stale.is_empty() && !new_revision => Phase::Complete,
-        None if desired.rollout.paused => Phase::Paused,
+        None if stale.is_empty() && !unproven => Phase::Complete,
+        None if scene.desired.rollout.paused => Phase::Paused,
         None => Phase::Rolling,
     };
-    Rolling { target, pinned, last_good, updated, stale, phase }
+    let good = last_good
+        .as_ref()
+        .filter(|_| unproven)
+        .and_then(|good| Some(&scene.inventory.revisions.as_ref().ok()?.get(good)?.revision));
+    let next = next(scene, &phase, &target, good);
+    let templates = match (&phase, good) {
+        (Phase::Halted(_), Some(good)) => templates::all(scene, good),
+        _ => templates::templates(scene, good, &next),
+    };
+    Rolling { target, last_good, updated, stale, phase, next, templates }
 }
 
-/// Why the rollout to the target is given up, if it is: a server on it has not come back in time,
-/// or it was given up before and no server on it has come back since.
-fn halted(
-    desired: &Desired,
-    ensemble: &Ensemble,
-    inventory: &Inventory,
-    members: &[MemberState],
-    updated: &BTreeSet<ServerId>,
-    now: Timestamp,
-) -> Option<String> {
-    let on_target: Vec<(&Member, &MemberState)> = ensemble
-        .members
-        .iter()
-        .zip(members)
-        .filter(|(member, _)| updated.contains(&member.id))
-        .collect();
-    let failed = on_target.iter().find_map(|(member, state)| {
-        let MemberState::Down(why) = state else {
-            return None;
-        };
-        let Ready::NotSince(since) = pod(member, inventory)?.ready else {
-            return None;
-        };
-        let recovering = report(member, inventory).is_some_and(|said| said.recovery().is_some());
-        let factor = if recovering { RECOVERING_FACTOR } else { 1 };
-        let allowed = desired.rollout.member_timeout_seconds.saturating_mul(factor);
-        (now.duration_since(since).as_secs() > allowed).then(|| {
-            format!(
-                "server {} ({}) did not come back on the new revision within {allowed} s: {why}",
-                member.id, member.pod
-            )
-        })
+fn last_good(scene: &Scene<'_>, target: &str, updated: &BTreeSet<ServerId>) -> Option<String> {
+    let all_well = matches!(scene.view, QuorumView::Healthy(_))
+        && updated.len() == scene.ensemble.voters()
+        && scene.members.iter().all(|state| *state == MemberState::Up);
+    if all_well {
+        return Some(target.to_owned());
+    }
+    scene.inventory.recorded.rollout.as_ref()?.last_good.clone()
+}
+
+/// Whose turn it is.
+fn next(
+    scene: &Scene<'_>,
+    phase: &Phase,
+    target: &str,
+    good: Option<&Revision>,
+) -> BTreeSet<ServerId> {
+    match (phase, scene.view) {
+        (Phase::Rolling, QuorumView::Healthy(led) | QuorumView::Unsettled { led, .. }) => {
+            next_with_quorum(scene, led, target).into_iter().collect()
+        }
+        (Phase::Rolling, QuorumView::NoQuorum { .. }) => {
+            let stuck = stuck(scene, target);
+            if good.is_none() {
+                return stuck;
+            }
+            // An unproven revision is tried on one server first, and more of it would not help if
+            // that one does not run either.
+            let recorded = scene.inventory.recorded.rollout.as_ref();
+            let restarting = recorded.is_some_and(|rollout| rollout.restarting.is_some());
+            let suspect = |server: Server<'_>| server.runs(target) && server.is_stopped();
+            let wait = restarting || scene.servers().any(suspect);
+            stuck.into_iter().take(usize::from(!wait)).collect()
+        }
+        // Nothing is touched that may be needed to find lost writes.
+        (Phase::Halted(Halt { cause: HaltCause::CommittedWentBack, .. }), _) => BTreeSet::new(),
+        (Phase::Halted(_), QuorumView::NoQuorum { .. }) => {
+            good.map(|good| stuck(scene, &good.hash())).unwrap_or_default()
+        }
+        _ => BTreeSet::new(),
+    }
+}
+
+/// Those that are down first, then zone after zone, the leader last.
+fn next_with_quorum(scene: &Scene<'_>, led: &Led, target: &str) -> Option<ServerId> {
+    let zones = &scene.ensemble.topology.zones;
+    let stale =
+        scene.servers().filter(|server| server.revision().is_some_and(|r| r != Some(target)));
+    let next = stale.min_by_key(|Server { member, state, .. }| {
+        let zone = zones.iter().position(|zone| zone.name == member.zone);
+        (**state == MemberState::Up, member.id == led.leader, zone, member.id)
     });
-    let recorded = inventory.recorded.rollout.as_ref();
-    let target = desired.revision.hash();
-    let given_up = recorded.filter(|r| r.halted_revision.as_ref() == Some(&target));
-    let back =
-        !on_target.is_empty() && on_target.iter().all(|(_, state)| **state == MemberState::Up);
-    failed.or_else(|| given_up.filter(|_| !back)?.halted_reason.clone())
+    next.map(|server| server.member.id)
 }
 
-/// What the next restart is decided from.
-#[derive(Clone, Copy)]
-pub struct Scene<'a> {
-    /// What is wanted.
-    pub desired: &'a Desired,
-    /// The ensemble.
-    pub ensemble: &'a Ensemble,
-    /// What is known.
-    pub inventory: &'a Inventory,
-    /// The condition of each member.
-    pub members: &'a [MemberState],
-    /// The quorum.
-    pub view: &'a QuorumView,
-    /// The time.
-    pub now: Timestamp,
+/// Servers that have not run for a while, on another revision than `wanted`.
+fn stuck(scene: &Scene<'_>, wanted: &str) -> BTreeSet<ServerId> {
+    // Before the ensemble has formed there is nothing that could come back.
+    let formed = scene.inventory.recorded.bootstrapped;
+    let grace = if formed { QUORUM_LOSS_GRACE_SECONDS } else { 0 };
+    scene
+        .servers()
+        .filter(|server| server.is_stopped() && !server.runs(wanted))
+        .filter(|server| server.not_ready_seconds(scene.now).is_some_and(|down| down >= grace))
+        .map(|server| server.member.id)
+        .collect()
 }
 
 /// Plans at most one restart of a server that may be running, or says why none.
 pub fn plan(scene: &Scene<'_>, rolling: &Rolling, draft: &mut Draft) {
-    if let Phase::Halted(reason) = &rolling.phase {
-        return draft.wait(
-            "RolloutHalted",
-            format!(
-                "The rollout is halted: {reason}. No other server is touched, and pods are made \
-                 from the last good revision until the spec changes."
-            ),
-        );
-    }
-    if rolling.stale.is_empty() && rolling.phase != Phase::Rolling {
-        for (member, state) in scene.ensemble.members.iter().zip(scene.members) {
-            if let Some(sentence) = sentence(member, state) {
-                draft.wait("MemberDown", sentence);
-            }
+    if let Phase::Halted(halt) = &rolling.phase {
+        draft.wait(halt.reason(), halt.sentence());
+        if rolling.next.is_empty() {
+            return;
         }
-        quorum_wait(scene.view, draft);
-        return;
+    } else if rolling.stale.is_empty() && rolling.phase != Phase::Rolling {
+        for server in scene.servers() {
+            draft.wait_for("MemberDown", sentence(scene, &server));
+        }
+        return quorum_wait(scene, draft);
     }
     if rolling.phase == Phase::Paused {
         return draft.wait(
             "RolloutPaused",
             format!(
-                "spec.rollout.paused is true: servers {} are not restarted.",
+                "spec.rollout.paused is true, so these are not restarted: {}.",
                 list(&rolling.stale)
             ),
         );
@@ -203,25 +205,30 @@ pub fn plan(scene: &Scene<'_>, rolling: &Rolling, draft: &mut Draft) {
         );
     }
     match scene.view {
-        QuorumView::Unknown { .. } | QuorumView::Unsettled { .. } => quorum_wait(scene.view, draft),
-        QuorumView::NoQuorum { .. } => replace_stopped(scene, rolling, draft),
         QuorumView::Healthy(led) => restart_next(scene, rolling, led, draft),
+        QuorumView::NoQuorum { .. } => restart_stuck(scene, rolling, draft),
+        QuorumView::Unknown { .. } | QuorumView::Unsettled { .. } => quorum_wait(scene, draft),
     }
 }
 
-fn quorum_wait(view: &QuorumView, draft: &mut Draft) {
-    match view {
+fn quorum_wait(scene: &Scene<'_>, draft: &mut Draft) {
+    let voters = scene.ensemble.voters();
+    match scene.view {
         QuorumView::Healthy(_) => {}
         QuorumView::Unknown { seen } => draft.wait(
             "QuorumUnknown",
             format!(
-                "Only {seen} servers can be seen, fewer than a majority. The operator may be the \
-                 one that is cut off, so it does nothing."
+                "Only {seen} of {} can be seen, fewer than a majority. The operator may be the \
+                 one that is cut off, so it does nothing.",
+                counted(voters, "server")
             ),
         ),
         QuorumView::NoQuorum { answered } => draft.wait(
             "NoQuorum",
-            format!("{answered} servers answer, but no majority follows a leader."),
+            format!(
+                "No majority follows a leader; {answered} of {} answer.",
+                counted(voters, "server")
+            ),
         ),
         QuorumView::Unsettled { needed, .. } => draft.wait(
             "Confirming",
@@ -233,105 +240,91 @@ fn quorum_wait(view: &QuorumView, draft: &mut Draft) {
     }
 }
 
-/// Without a quorum only servers that do not run, on a revision that is no longer wanted, may be
+/// Without a quorum only servers that do not run, on a revision that is no longer wanted, are
 /// replaced: they cannot form a quorum as they are, and nothing that runs is touched.
-fn replace_stopped(scene: &Scene<'_>, rolling: &Rolling, draft: &mut Draft) {
-    for member in scene.ensemble.members.iter().filter(|m| rolling.stale.contains(&m.id)) {
-        let Some(pod) = pod(member, scene.inventory) else {
-            continue;
-        };
-        if pod.process != Process::Running {
-            draft.step(restart(scene, rolling, member, pod, ""));
-        }
+fn restart_stuck(scene: &Scene<'_>, rolling: &Rolling, draft: &mut Draft) {
+    for server in scene.servers().filter(|s| rolling.next.contains(&s.member.id)) {
+        draft.steps.extend(restart(scene, rolling, &server, ""));
     }
-    quorum_wait(scene.view, draft);
+    quorum_wait(scene, draft);
 }
 
 fn restart_next(scene: &Scene<'_>, rolling: &Rolling, led: &Led, draft: &mut Draft) {
-    let members: Vec<(&Member, &MemberState)> =
-        scene.ensemble.members.iter().zip(scene.members).collect();
     // A server that is away, or on the new revision and not back: none other may go.
     let mut away = false;
-    for (member, state) in &members {
-        let replaceable =
-            matches!(state, MemberState::Down(_)) && rolling.stale.contains(&member.id);
-        if let Some(sentence) = sentence(member, state).filter(|_| !replaceable) {
-            draft.wait("MemberDown", sentence);
-            away = true;
+    for server in scene.servers() {
+        let stale = rolling.stale.contains(&server.member.id);
+        if stale && matches!(server.state, MemberState::Down(_)) {
+            continue;
         }
+        let sentence = sentence(scene, &server);
+        away |= sentence.is_some();
+        draft.wait_for("MemberDown", sentence);
     }
     if away {
         return;
     }
-    if let Some(id) = settling(scene, rolling) {
-        let seconds = scene.desired.rollout.min_ready_seconds;
-        return draft.wait(
-            "Settling",
-            format!("Server {id} is back; the next one goes after {seconds} s of good health."),
-        );
+    let mut updated = scene.servers().filter(|s| rolling.updated.contains(&s.member.id));
+    if let Some(unsettled) = updated.find(|server| !server.is_settled(scene)) {
+        return draft.wait("Settling", settling(scene, &unsettled));
     }
-    let zones: Vec<_> = scene.ensemble.topology.zones.iter().map(|zone| &zone.name).collect();
-    let next = members.iter().filter(|(member, _)| rolling.stale.contains(&member.id)).min_by_key(
-        |(member, state)| {
-            let zone = zones.iter().position(|zone| **zone == member.zone);
-            (**state == MemberState::Up, member.id == led.leader, zone, member.id)
-        },
-    );
-    let Some((member, _)) = next else { return };
-    let Some(pod) = pod(member, scene.inventory) else {
+    let Some(server) = scene.servers().find(|s| rolling.next.contains(&s.member.id)) else {
         return;
     };
-    let needed = majority(scene.ensemble.voters());
-    let remaining = led.synced.iter().filter(|id| **id != member.id).count();
-    if remaining < needed && scene.ensemble.voters() > 1 {
+    let voters = scene.ensemble.voters();
+    let id = server.member.id;
+    let remaining = led.synced.iter().filter(|synced| **synced != id).count();
+    if remaining < majority(voters) && voters > 1 {
         return draft.wait(
             "MajorityAtRisk",
             format!(
-                "Without server {} only {remaining} of {} voters would be synchronized, but a \
-                 majority is {needed}.",
-                member.id,
-                scene.ensemble.voters()
+                "Without server {id} only {remaining} of {voters} voters would be synchronized, \
+                 but a majority is {}.",
+                majority(voters)
             ),
         );
     }
-    let note = match (member.id == led.leader, scene.ensemble.voters()) {
+    let note = match (id == led.leader, voters) {
         (_, 1) => " (the only voter: clients wait until it is back)",
         (true, _) => " (the leader, last: it hands over before it exits)",
         (false, _) => "",
     };
-    draft.step(restart(scene, rolling, member, pod, note));
+    draft.steps.extend(restart(scene, rolling, &server, note));
 }
 
-/// A server on the new revision that has not been ready for long enough.
-fn settling(scene: &Scene<'_>, rolling: &Rolling) -> Option<ServerId> {
-    let least = scene.desired.rollout.min_ready_seconds;
-    let settled = |pod: &Pod| match pod.ready {
-        Ready::Since(since) => scene.now.duration_since(since).as_secs() >= least,
-        Ready::NotSince(_) => false,
-    };
-    scene
-        .ensemble
-        .members
-        .iter()
-        .filter(|member| rolling.updated.contains(&member.id))
-        .find(|member| pod(member, scene.inventory).is_some_and(|pod| !settled(pod)))
-        .map(|member| member.id)
+fn settling(scene: &Scene<'_>, server: &Server<'_>) -> String {
+    let seconds = server.settling_seconds(scene.desired);
+    let id = server.member.id;
+    match server.pod.map_or(0, |pod| pod.crashes) {
+        crashes if server.is_flapping() => format!(
+            "Server {id} crashed {crashes} times on the new revision; the next one goes after \
+             {seconds} s without a crash."
+        ),
+        _ => format!("Server {id} is back; the next one goes after {seconds} s of good health."),
+    }
 }
 
-fn restart(scene: &Scene<'_>, rolling: &Rolling, member: &Member, pod: &Pod, note: &str) -> Step {
+fn restart(scene: &Scene<'_>, rolling: &Rolling, server: &Server<'_>, note: &str) -> Option<Step> {
+    let pod = server.pod?;
+    let new = rolling.templates.get(&server.member.zone)?;
+    if server.runs(&new.hash()) {
+        return None;
+    }
     let old = pod.revision.as_ref().and_then(|revision| {
         Some(&scene.inventory.revisions.as_ref().ok()?.get(revision)?.revision)
     });
     let restart = Restart {
-        server: member.id,
-        pod: member.pod.clone(),
+        server: server.member.id,
+        pod: server.member.pod.clone(),
         uid: pod.uid.clone(),
-        why: format!("{}{note}", difference(old, &rolling.pinned)),
+        why: format!("{}{note}", difference(old, new)),
     };
-    if pod.process == Process::Running {
-        return Step::Evict(restart);
-    }
-    Step::ReplaceStopped { restart, resource_version: pod.resource_version.clone() }
+    Some(match pod.process {
+        Process::Running => Step::Evict(restart),
+        Process::Stopped { .. } => {
+            Step::ReplaceStopped { restart, resource_version: pod.resource_version.clone() }
+        }
+    })
 }
 
 /// What a restart is for, in words.
@@ -375,16 +368,30 @@ fn unobserved_set(inventory: &Inventory) -> Option<String> {
     })
 }
 
-fn sentence(member: &Member, state: &MemberState) -> Option<String> {
-    let named = format!("Server {} ({})", member.id, member.pod);
-    match state {
+/// What to say of a server that is not up.
+fn sentence(scene: &Scene<'_>, server: &Server<'_>) -> Option<String> {
+    let named = format!("Server {} ({})", server.member.id, server.member.pod);
+    let restarting = scene.inventory.recorded.rollout.as_ref().and_then(|r| r.restarting.as_ref());
+    let grace = scene.desired.revision.pods.termination_grace_period_seconds;
+    let is_late = restarting.is_some_and(|restarting| {
+        restarting.id == i32::from(server.member.id.0)
+            && scene.now.duration_since(restarting.since.0).as_secs()
+                > grace + SHUTDOWN_SLACK_SECONDS
+    });
+    match server.state {
         MemberState::Up => None,
         MemberState::Missing => Some(format!("{named} has no pod yet.")),
+        MemberState::Terminating if is_late => Some(format!(
+            "{named} should have been gone after {grace} s and is not: its node may be cut off, \
+             where it may still run, so its pod is not removed by force."
+        )),
         MemberState::Terminating => Some(format!("{named} is shutting down.")),
         MemberState::Down(why) => Some(format!("{named} is not up: {why}.")),
+        MemberState::Unknown(why) => Some(format!("{named} cannot be looked at: {why}.")),
     }
 }
 
 fn list(ids: &BTreeSet<ServerId>) -> String {
-    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    let ids: Vec<String> = ids.iter().map(|id| format!("server {id}")).collect();
+    ids.join(", ")
 }

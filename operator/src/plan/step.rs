@@ -125,6 +125,11 @@ impl Draft {
         self.steps.push(step);
     }
 
+    /// Adds a reason for waiting, if there is one.
+    pub fn wait_for(&mut self, reason: &'static str, sentence: Option<String>) {
+        self.waits.extend(sentence.map(|sentence| Wait { reason, sentence }));
+    }
+
     /// Adds a reason for waiting.
     pub fn wait(&mut self, reason: &'static str, sentence: impl Into<String>) {
         self.waits.push(Wait { reason, sentence: sentence.into() });

@@ -7,7 +7,7 @@ use crate::inventory::Inventory;
 use crate::plan::rolling::Phase;
 use crate::plan::step::Step;
 use crate::plan::volumes::Resize;
-use crate::plan::{MemberState, Membership, Plan, Report};
+use crate::plan::{MemberState, Membership, Plan, Report, counted};
 use crate::quorum::majority;
 use crate::view::QuorumView;
 
@@ -48,11 +48,6 @@ impl Finding {
     }
 }
 
-/// A number of things, in words.
-pub(super) fn counted(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
 /// The subject of a sentence about all servers.
 fn all(servers: usize) -> String {
     match servers {
@@ -91,9 +86,20 @@ pub(super) fn findings(
     ]
 }
 
+/// Why nothing is known of an ensemble whose record is not there or cannot be read.
+fn not_founded(type_: &'static str, found: &Report) -> Finding {
+    match found.waits.first() {
+        Some(wait) => Finding::new(type_, None, wait.reason, wait.sentence.clone()),
+        None => Finding::new(type_, None, "NotFounded", "The ensemble has no members yet."),
+    }
+}
+
 fn quorum_healthy(found: &Report) -> Finding {
     let finding =
         |status, reason, sentence| Finding::new("QuorumHealthy", status, reason, sentence);
+    if found.ensemble.is_none() {
+        return not_founded("QuorumHealthy", found);
+    }
     let voters = found.members.len();
     match &found.view {
         QuorumView::Healthy(led) | QuorumView::Unsettled { led, .. } => finding(
@@ -111,12 +117,18 @@ fn quorum_healthy(found: &Report) -> Finding {
         QuorumView::NoQuorum { answered } => finding(
             Some(false),
             "NoLeader",
-            format!("{answered} of {voters} servers answer, but no majority follows a leader."),
+            format!(
+                "No majority follows a leader; {answered} of {} answer.",
+                counted(voters, "server")
+            ),
         ),
         QuorumView::Unknown { seen } => finding(
             None,
             "TooFewSeen",
-            format!("Only {seen} of {voters} servers can be seen from here, too few to tell."),
+            format!(
+                "Only {seen} of {} can be seen from here, too few to tell.",
+                counted(voters, "server")
+            ),
         ),
     }
 }
@@ -128,7 +140,10 @@ fn available(found: &Report, quorum: &Finding) -> Finding {
         Some(true) if up > 0 => finding(
             Some(true),
             "Serving",
-            format!("{up} of {} serve clients.", counted(found.members.len(), "server")),
+            match found.members.len() {
+                1 => "The only server serves clients.".to_owned(),
+                all => format!("{up} of {all} servers serve clients."),
+            },
         ),
         Some(true) => finding(
             Some(false),
@@ -142,6 +157,9 @@ fn available(found: &Report, quorum: &Finding) -> Finding {
 fn progressing(plan: &Plan, outcome: &Outcome, status: &ZabClusterStatus) -> Finding {
     let finding = |status, reason, sentence| Finding::new("Progressing", status, reason, sentence);
     let found = &plan.report;
+    if found.ensemble.is_none() {
+        return not_founded("Progressing", found);
+    }
     let rolling = &found.rolling;
     let next = status.plan.first().map(|line| format!(" Next, {line}")).unwrap_or_default();
     let elections = status.rollout.as_ref().map_or(0, |rollout| rollout.elections);
@@ -161,12 +179,12 @@ fn progressing(plan: &Plan, outcome: &Outcome, status: &ZabClusterStatus) -> Fin
             Some(false),
             "RolloutPaused",
             format!(
-                "spec.rollout.paused holds back the restart of {} servers.",
-                rolling.stale.len()
+                "spec.rollout.paused holds back the restart of {}.",
+                counted(rolling.stale.len(), "server")
             ),
         ),
-        Phase::Halted(reason) => {
-            finding(Some(false), "RolloutHalted", format!("The rollout is halted: {reason}."))
+        Phase::Halted(halt) => {
+            finding(Some(false), halt.reason(), format!("The rollout is halted: {}.", halt.why))
         }
         Phase::Founding | Phase::Complete if !found.formed => finding(
             Some(true),
@@ -187,15 +205,8 @@ fn progressing(plan: &Plan, outcome: &Outcome, status: &ZabClusterStatus) -> Fin
 
 fn degraded(found: &Report, outcome: &Outcome) -> Finding {
     let finding = |status, reason, sentence| Finding::new("Degraded", status, reason, sentence);
-    if let Phase::Halted(reason) = &found.rolling.phase {
-        return finding(
-            Some(true),
-            "RolloutHalted",
-            format!(
-                "The rollout is halted: {reason}. Pods are made from the last good revision until \
-                 the spec changes."
-            ),
-        );
+    if let Phase::Halted(halt) = &found.rolling.phase {
+        return finding(Some(true), halt.reason(), halt.sentence());
     }
     // Volumes that cannot grow have a condition of their own: the servers are none the worse.
     let failed = outcome.failed.as_ref().filter(|failure| {
@@ -226,7 +237,9 @@ fn degraded(found: &Report, outcome: &Outcome) -> Finding {
             MemberState::Terminating => {
                 Some(format!("{} ({}) is shutting down", member.id, member.pod))
             }
-            MemberState::Down(why) => Some(format!("{} ({}): {why}", member.id, member.pod)),
+            MemberState::Down(why) | MemberState::Unknown(why) => {
+                Some(format!("{} ({}): {why}", member.id, member.pod))
+            }
         })
         .collect();
     // Servers that start for the first time are not up yet; those that cannot start are down.
@@ -335,7 +348,7 @@ fn membership(found: &Report) -> Finding {
     let finding =
         |status, reason, sentence| Finding::new("MembershipInSync", status, reason, sentence);
     match (&found.ensemble, &found.membership) {
-        (None, _) => finding(None, "NotFounded", "The ensemble has no members yet.".to_owned()),
+        (None, _) => not_founded("MembershipInSync", found),
         (Some(ensemble), Membership::InSync) => finding(
             Some(true),
             "AsSpecified",
@@ -374,9 +387,8 @@ fn storage(inventory: &Inventory, found: &Report, outcome: &Outcome) -> Finding 
 /// What only a person can move on.
 fn stalled(found: &Report, outcome: &Outcome) -> Finding {
     let finding = |status, reason, sentence| Finding::new("Stalled", status, reason, sentence);
-    if let Phase::Halted(reason) = &found.rolling.phase {
-        let sentence = format!("The rollout is halted until the spec changes: {reason}.");
-        return finding(Some(true), "RolloutHalted", sentence);
+    if let Phase::Halted(halt) = &found.rolling.phase {
+        return finding(Some(true), halt.reason(), halt.sentence());
     }
     let human = ["OtherEnsembleVolumes", "RecordLost", "NameTaken", "ScalingNotSupported"];
     if let Some(wait) = found.waits.iter().find(|wait| human.contains(&wait.reason)) {
@@ -409,7 +421,7 @@ fn ready(
     if progressing.status == Some(true) && (quorum.status == Some(true) || !found.formed) {
         return because(progressing);
     }
-    if quorum.status != Some(true) && found.formed {
+    if quorum.status != Some(true) && found.formed && found.ensemble.is_some() {
         return because(quorum);
     }
     if degraded.status != Some(false) {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zab_operator::crd::status::Role;
+use zab_operator::crd::status::{Position, Role};
 use zab_operator::exposition::ServerReport;
 use zab_operator::quorum::{ServerId, majority};
 
@@ -112,6 +112,19 @@ impl Servers {
         self.running.remove(pod);
     }
 
+    /// Ends the leader's term without a reason.
+    pub(crate) fn depose(&mut self) {
+        self.leader = None;
+    }
+
+    /// Forgets the last writes everywhere, which is the worst that can happen.
+    pub(crate) fn lose_writes(&mut self, number: u64) {
+        self.acknowledged -= number;
+        for writes in self.data.values_mut() {
+            *writes = self.acknowledged;
+        }
+    }
+
     /// Whether the server of `pod` serves clients.
     pub(crate) fn serves(&self, pod: &str, now: i64) -> bool {
         self.running.get(pod).is_some_and(|server| self.synced(now).contains(&server.id))
@@ -132,6 +145,10 @@ impl Servers {
             leader: leader.map(|leader| leader.id),
             epoch: if leader.is_some() { self.epoch } else { 0 },
             config_version: 0,
+            committed: Position {
+                epoch: 1,
+                counter: self.data.get(pod).map_or(0, |writes| i64::try_from(*writes).unwrap()),
+            },
             serving: self.serves(pod, now),
             synced: if leads { self.synced(now) } else { BTreeSet::new() },
             lag: BTreeMap::new(),

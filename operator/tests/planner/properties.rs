@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use serde_json::json;
 use zab_operator::crd::spec::ConfigValue;
 use zab_operator::inventory::{Inventory, Kind};
+use zab_operator::memory::Memory;
 use zab_operator::plan::{Plan, plan};
+use zab_operator::quorum::majority;
 
 use crate::world::{World, key};
 
@@ -32,7 +34,8 @@ enum Happening {
     Voters(i32),
     Paused(bool),
     Grow(u16),
-    Crash(usize),
+    Crash(usize, i64),
+    Depose,
     Delete(usize),
     LoseVolume(usize),
     ForgetRecord,
@@ -43,8 +46,8 @@ enum Happening {
 
 fn happening() -> impl Strategy<Value = Happening> {
     use Happening::{
-        ActOnOldLook, Blind, Crash, Delete, ForgetBudget, ForgetRecord, ForgetSet, Grow, Image,
-        Look, LoseVolume, Nonce, Pass, Paused, Reconcile, RestartOperator, Tick, Voters,
+        ActOnOldLook, Blind, Crash, Delete, Depose, ForgetBudget, ForgetRecord, ForgetSet, Grow,
+        Image, Look, LoseVolume, Nonce, Pass, Paused, Reconcile, RestartOperator, Tick, Voters,
     };
     prop_oneof![
         12 => (1..15_i64).prop_map(Pass),
@@ -59,12 +62,28 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => prop_oneof![Just(3), Just(5), Just(7)].prop_map(Voters),
         1 => any::<bool>().prop_map(Paused),
         1 => (10..30_u16).prop_map(Grow),
-        2 => (0..5_usize).prop_map(Crash),
+        2 => (0..5_usize, 5..150_i64).prop_map(|(nth, seconds)| Crash(nth, seconds)),
+        1 => Just(Depose),
         2 => (0..5_usize).prop_map(Delete),
         1 => (0..5_usize).prop_map(LoseVolume),
         1 => Just(ForgetRecord),
         1 => (0..3_usize).prop_map(ForgetSet),
         1 => Just(ForgetBudget),
+        1 => any::<bool>().prop_map(Blind),
+    ]
+}
+
+/// What happens by itself, in the middle of a rollout.
+fn mishap() -> impl Strategy<Value = Happening> {
+    use Happening::{Blind, Crash, Delete, Depose, Pass, Reconcile, RestartOperator};
+    prop_oneof![
+        8 => (1..15_i64).prop_map(Pass),
+        12 => Just(Reconcile(usize::MAX)),
+        2 => (0..3_usize).prop_map(Reconcile),
+        3 => (0..5_usize, 5..150_i64).prop_map(|(nth, seconds)| Crash(nth, seconds)),
+        2 => (0..5_usize).prop_map(Delete),
+        1 => Just(Depose),
+        1 => Just(RestartOperator),
         1 => any::<bool>().prop_map(Blind),
     ]
 }
@@ -99,7 +118,7 @@ impl Story {
                     world.reconcile_with(&look, usize::MAX);
                 }
             }
-            Happening::RestartOperator => world.agreement = None,
+            Happening::RestartOperator => world.memory = Memory::default(),
             Happening::Nonce(nonce) => {
                 world.edit(|spec| spec.rollout.restart_nonce = nonce.to_string());
             }
@@ -117,11 +136,12 @@ impl Story {
                 let now: u16 = spec.storage.data.size.trim_end_matches("Gi").parse().unwrap();
                 spec.storage.data.size = format!("{}Gi", now.max(*size));
             }),
-            Happening::Crash(nth) => {
+            Happening::Crash(nth, seconds) => {
                 if let Some(pod) = self.nth_pod(*nth) {
-                    self.world.crash(&pod);
+                    self.world.crash_for(&pod, *seconds);
                 }
             }
+            Happening::Depose => world.servers.depose(),
             Happening::Delete(nth) => {
                 if let Some(pod) = self.nth_pod(*nth) {
                     self.world.terminate(&pod);
@@ -167,7 +187,28 @@ impl Story {
     fn nothing_went_wrong(&self) {
         assert_eq!(self.world.violation, None, "the operator did harm");
         assert_eq!(self.world.servers.lost, None, "an acknowledged write was lost");
+        let bad = self.world.pods.values().filter(|pod| pod.is_bad()).count();
+        let voters = self.world.servers.voters;
+        assert!(
+            !self.world.is_proven() || voters == 1 || voters - bad >= majority(voters),
+            "a majority is on an image that does not run, though another was good"
+        );
         assert!(self.world.founded <= 1, "the ensemble was founded {} times", self.world.founded);
+    }
+
+    fn has_quorum(&self) -> bool {
+        let servers = &self.world.servers;
+        servers.synced(self.world.now).len() >= majority(servers.voters)
+    }
+
+    /// The operator looks every five seconds.
+    fn look_for(&mut self, seconds: i64) {
+        let end = self.world.now + seconds;
+        while self.world.now < end {
+            self.world.reconcile(usize::MAX);
+            self.nothing_went_wrong();
+            self.world.pass(5);
+        }
     }
 
     /// The user settles on a good spec, the machines work, the operator looks every five seconds.
@@ -240,6 +281,29 @@ proptest! {
         prop_assert!(status.bootstrapped);
         let images: Vec<_> = story.world.pods.values().map(|pod| pod.image.as_str()).collect();
         prop_assert!(images.iter().all(|image| image.ends_with(":final")), "{images:?}");
+    }
+
+    /// A rollout to an image that does not run costs one server, whatever fails meanwhile: a server
+    /// that is lost comes back on the revision that was good, and a quorum comes back with it.
+    #[test]
+    fn an_image_that_does_not_run_never_reaches_a_majority(
+        voters in prop_oneof![Just(3), Just(5)],
+        mishaps in prop::collection::vec(mishap(), 20..80),
+    ) {
+        let mut story = Story::new(voters);
+        story.look_for(60);
+        prop_assert!(story.world.is_proven());
+        story.happens(&Happening::Image(0));
+        story.look_for(15);
+        for mishap in &mishaps {
+            story.happens(mishap);
+        }
+        story.world.blind = false;
+        let end = story.world.now + CALM_SECONDS;
+        while !story.has_quorum() && story.world.now < end {
+            story.look_for(5);
+        }
+        prop_assert!(story.has_quorum(), "the quorum does not come back");
     }
 
     /// The same inputs give the same plan, and looking twice changes nothing, the status included.

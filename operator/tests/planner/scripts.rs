@@ -5,7 +5,10 @@
 //! - `pass SECONDS`: time passes without the operator.
 //! - `reconcile [limit=N]`: one pass, of whose steps only N are carried out.
 //! - `set [image=TAG] [nonce=TEXT] [paused=true] [voters=N] [size=SIZE] [tick=MS]`: edit the spec.
-//! - `crash POD`, `delete POD`, `lose-volume POD`, `forget KIND NAME`: trouble.
+//! - `crash POD [for=SECONDS]`, `delete POD`, `lose-volume POD`, `forget KIND NAME`: trouble.
+//! - `elect`: the leader is deposed and another election begins.
+//! - `lose-writes N`: all servers forget the last N writes, as no protocol allows.
+//! - `refuse-pods TAG`: no pod of this image is made any more, as when a policy forbids it.
 //! - `steal NAME`: somebody else has a Service of that name.
 //! - `blind on|off`: the operator cannot reach the servers.
 //! - `restart-operator`: it forgets all it remembers.
@@ -19,8 +22,9 @@ use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 use serde_json::json;
 use zab_operator::crd::spec::ConfigValue;
 use zab_operator::inventory::{Kind, Process};
+use zab_operator::memory::Memory;
 
-use crate::world::{World, key};
+use crate::world::{CRASH_SECONDS, World, key};
 
 #[test]
 fn scripts() {
@@ -115,7 +119,12 @@ fn trouble(
     args: &mut ArgumentConsumer<'_>,
 ) -> Result<(), Box<dyn Error>> {
     match name {
-        "crash" => world.crash(pos(args)?),
+        "crash" => {
+            let seconds = args.take_key("for").map(str::parse).transpose()?;
+            world.crash_for(pos(args)?, seconds.unwrap_or(CRASH_SECONDS));
+        }
+        "elect" => world.servers.depose(),
+        "lose-writes" => world.servers.lose_writes(pos(args)?.parse()?),
         "delete" => world.terminate(pos(args)?),
         "lose-volume" => world.lose_volume(pos(args)?),
         "forget" => {
@@ -133,8 +142,9 @@ fn trouble(
             ]}});
             world.objects.insert(key(Kind::Service, pos(args)?), foreign);
         }
+        "refuse-pods" => world.refused_image = Some(pos(args)?.to_owned()),
         "blind" => world.blind = pos(args)? == "on",
-        "restart-operator" => world.agreement = None,
+        "restart-operator" => world.memory = Memory::default(),
         "recreate" => recreate(world),
         other => return Err(format!("unknown command {other}").into()),
     }

@@ -13,17 +13,19 @@ use zab_operator::events::notices;
 use zab_operator::inventory::{
     Inventory, Kind, ObjectKey, Permission, Pod, Process, Ready, Volume, reading,
 };
+use zab_operator::memory::Memory;
 use zab_operator::names;
 use zab_operator::plan::step::{Restart, Step};
 use zab_operator::plan::{Plan, plan, provision};
 use zab_operator::quorum::{ServerId, majority};
 use zab_operator::status::{Failure, FailureKind, Outcome, status};
-use zab_operator::view::{Led, led};
 
 use crate::ensemble::{Server, Servers};
 
 /// Seconds from a pod's creation to its process.
 const START_SECONDS: i64 = 2;
+/// Seconds from a crash to the next start.
+pub(crate) const CRASH_SECONDS: i64 = 5;
 /// Seconds from a request to stop to the end of a process.
 const STOP_SECONDS: i64 = 2;
 
@@ -40,6 +42,14 @@ pub(crate) struct WorldPod {
     pub(crate) ready_changed: i64,
     /// Whether its process is down and comes up again.
     pub(crate) crashed_until: i64,
+    pub(crate) crashes: i32,
+}
+
+impl WorldPod {
+    /// Whether its image cannot be pulled.
+    pub(crate) fn is_bad(&self) -> bool {
+        is_bad(&self.image)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -52,14 +62,16 @@ pub(crate) struct World {
     pub(crate) servers: Servers,
     /// The operator cannot reach the servers.
     pub(crate) blind: bool,
-    /// What the operator remembers: since when samples agree.
-    pub(crate) agreement: Option<(Led, i64)>,
+    /// What the operator remembers of earlier samples.
+    pub(crate) memory: Memory,
     /// Times that permission to start empty databases was given.
     pub(crate) founded: u32,
     /// A step of ours that should not have been possible.
     pub(crate) violation: Option<String>,
     pub(crate) told: Vec<String>,
     pub(crate) next: u64,
+    /// Pods of this image are refused, as by a quota.
+    pub(crate) refused_image: Option<String>,
 }
 
 impl World {
@@ -80,11 +92,12 @@ impl World {
             volumes: BTreeMap::new(),
             servers: Servers::default(),
             blind: false,
-            agreement: None,
+            memory: Memory::default(),
             founded: 0,
             violation: None,
             told: Vec::new(),
             next: 1,
+            refused_image: None,
         }
     }
 
@@ -139,19 +152,11 @@ impl World {
             volumes: Ok(self.volumes.clone()),
             reports: self.pods.keys().map(|pod| (pod.clone(), self.report(pod))).collect(),
             agreed_for: Duration::ZERO,
+            committed_before: None,
             record,
         };
-        let sample = match &inventory.record {
-            Ok(Some(record)) => led(&record.ensemble, &inventory),
-            _ => None,
-        };
-        let now = self.now;
-        self.agreement = sample.map(|led| match self.agreement.take() {
-            Some((before, since)) if before == led => (led, since),
-            _ => (led, now),
-        });
-        let agreed = self.agreement.as_ref().map_or(0, |(_, since)| now - since);
-        inventory.agreed_for = Duration::from_secs(agreed.unsigned_abs());
+        let now = Duration::from_secs(self.now.unsigned_abs());
+        self.memory.take_in(&desired, &mut inventory, now);
         inventory
     }
 
@@ -166,6 +171,8 @@ impl World {
             uid: pod.uid.clone(),
             resource_version: pod.version.to_string(),
             revision: Some(pod.revision.clone()),
+            created: Some(self.timestamp(pod.created)),
+            crashes: pod.crashes,
             terminating: pod.gone_at.is_some(),
             ip: Some("10.0.0.1".to_owned()),
             ready: match pod.ready {
@@ -272,12 +279,14 @@ impl World {
                     return Err("the disruption budget needs more healthy pods".to_owned());
                 }
                 self.check_quorum(restart);
+                self.check_spread(restart);
                 self.terminate(&restart.pod);
                 Ok(())
             }
             Step::ReplaceStopped { restart, resource_version } => {
                 self.same_pod(restart, Some(resource_version))?;
                 self.check_quorum(restart);
+                self.check_spread(restart);
                 self.terminate(&restart.pod);
                 Ok(())
             }
@@ -359,6 +368,26 @@ impl World {
         }
     }
 
+    /// Whether all servers have run some revision in good health.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.status().rollout.is_some_and(|rollout| rollout.last_good.is_some())
+    }
+
+    /// Once a revision was good, a restart of ours never puts a majority on an image that does not
+    /// run: even if all others crash at that moment, they come back.
+    fn check_spread(&mut self, restart: &Restart) {
+        let set = restart.pod.rsplit_once('-').map_or("", |(set, _)| set);
+        let Some(set) = self.objects.get(&key(Kind::StatefulSet, set)) else { return };
+        let image = &set["spec"]["template"]["spec"]["containers"][0]["image"];
+        let others = self.pods.iter().filter(|(pod, _)| **pod != restart.pod);
+        let bad = others.filter(|(_, pod)| pod.is_bad()).count() + 1;
+        let voters = self.servers.voters;
+        let most = voters > 1 && voters - bad < majority(voters);
+        if most && is_bad(image.as_str().unwrap()) && self.is_proven() {
+            self.violation = Some(format!("{restart:?} puts {bad} of {voters} on a bad image"));
+        }
+    }
+
     /// A map that a pod or a template uses must stay.
     fn check_unused(&mut self, key: &ObjectKey) {
         let Some(hash) = key.name.strip_prefix("x-config-") else { return };
@@ -377,13 +406,14 @@ impl World {
         }
     }
 
-    /// Kills a process; the kubelet starts it again.
-    pub(crate) fn crash(&mut self, name: &str) {
+    /// Kills a process that the kubelet starts again after so many seconds.
+    pub(crate) fn crash_for(&mut self, name: &str, seconds: i64) {
         let (version, now) = (self.unique(), self.now);
         self.servers.stop(name);
         if let Some(pod) = self.pods.get_mut(name) {
             pod.version = version;
-            pod.crashed_until = now + 5;
+            pod.crashed_until = now + seconds;
+            pod.crashes += 1;
         }
     }
 
@@ -412,13 +442,16 @@ impl World {
             let template = &set["spec"]["template"];
             for ordinal in 0..set["spec"]["replicas"].as_i64().unwrap() {
                 let name = format!("{}-{ordinal}", key.name);
-                if self.pods.contains_key(&name) {
+                let image = &template["spec"]["containers"][0]["image"];
+                let refused = image.as_str().is_some_and(|image| {
+                    self.refused_image.as_ref().is_some_and(|tag| image.ends_with(tag.as_str()))
+                });
+                if self.pods.contains_key(&name) || refused {
                     continue;
                 }
                 self.claim(&name, &set["spec"]["volumeClaimTemplates"][0]);
                 let version = self.unique();
                 let annotation = &template["metadata"]["annotations"][names::REVISION_ANNOTATION];
-                let image = &template["spec"]["containers"][0]["image"];
                 let pod = WorldPod {
                     uid: format!("pod-{version}"),
                     version,
@@ -429,6 +462,7 @@ impl World {
                     ready: None,
                     ready_changed: self.now,
                     crashed_until: 0,
+                    crashes: 0,
                 };
                 self.pods.insert(name, pod);
             }
