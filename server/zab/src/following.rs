@@ -80,8 +80,8 @@ pub(crate) struct Following {
     epoch: Epoch,
     since: Millis,
     heard: Millis,
-    /// TRUNC asked for what our log cannot do: only a snapshot helps.
-    needs_snapshot: bool,
+    /// TRUNC asked for what our log cannot do: only a snapshot helps, one that holds all we were to keep.
+    needs_snapshot: Option<Zxid>,
 }
 
 impl Following {
@@ -101,7 +101,7 @@ impl Following {
             epoch: Epoch(0),
             since: now,
             heard: now,
-            needs_snapshot: false,
+            needs_snapshot: None,
         }
     }
 
@@ -227,7 +227,7 @@ impl Following {
     fn step(&mut self, core: &mut Core, message: Message, outputs: &mut Vec<Output>) -> Step {
         match message {
             Message::LeaderInfo { epoch } => self.on_leader_info(core, epoch, outputs),
-            Message::Diff { .. } if self.needs_snapshot => {
+            Message::Diff { .. } if self.needs_snapshot.is_some() => {
                 Err("DIFF in answer to a learner that needs a snapshot".to_string())
             }
             Message::Diff { .. } => self.on_plan(),
@@ -298,12 +298,12 @@ impl Following {
             return Ok(());
         }
         if core.log.newest_up_to(to) != Some(to) {
-            if self.needs_snapshot {
+            if self.needs_snapshot.is_some() {
                 return Err("TRUNC in answer to a learner that needs a snapshot".to_string());
             }
             // Our history begins with a snapshot of what is to be cut away: a leader sent it that never got so far as to
             // commit it. We come back at once to the same leader, which has our promise, and ask for everything.
-            self.needs_snapshot = true;
+            self.needs_snapshot = Some(to);
             close(self.link, format!("our log cannot be cut to {to}"), outputs);
             self.stage = Stage::Pausing { until: self.heard.plus(DIAL_PAUSE_MS) };
             return Ok(());
@@ -317,6 +317,12 @@ impl Following {
         let committed = core.log.committed();
         if to < committed || to.epoch() > self.epoch || to < Zxid::ZERO {
             return Err(format!("SNAP of {to} while our log is committed to {committed}"));
+        }
+        if let Some(kept) = self.needs_snapshot
+            && to < kept
+        {
+            // What we have up to there may be committed because we have it.
+            return Err(format!("SNAP of {to} in place of a log that was to be kept to {kept}"));
         }
         core.log.install(to, outputs);
         Ok(())
@@ -429,7 +435,7 @@ impl Following {
             Stage::Promising { save, count_us } if core.is_saved(*save) => {
                 let current = (*count_us == CountUs::Yes).then_some(core.epochs.current);
                 // A promise that counts tells the truth. This one does not count, and asks for a snapshot.
-                let asks = self.needs_snapshot && current.is_none();
+                let asks = self.needs_snapshot.is_some() && current.is_none();
                 let last = if asks { NO_HISTORY } else { core.log.last() };
                 let message = Message::AckEpoch { current, last };
                 self.stage = Stage::AwaitingPlan;

@@ -11,7 +11,7 @@ use crate::io::{LearnerStatus, LinkId, Output, Phase, Standing};
 use crate::learners::{Learners, counts};
 use crate::message::Message;
 use crate::progress::{self, AckVerdict, Progress};
-use crate::synchronization::send_history;
+use crate::synchronization::{SyncPlan, plan_sync, send_history};
 use crate::vote::Vote;
 use crate::zxid::{Epoch, Epochs, Millis, Zxid};
 
@@ -283,7 +283,8 @@ impl Leading {
                 self.discovery.on_ack(id);
             }
         }
-        progress.enter(progress::Stage::Promised { last }, now);
+        let committed = core.log.committed();
+        progress.enter(progress::Stage::Promised { last, committed }, now);
         Ok(())
     }
 
@@ -349,9 +350,9 @@ impl Leading {
                     }
                 }
                 Stage::Broadcast => {
-                    self.synchronize_promised(core, now, outputs);
                     self.send_up_to_date(now, outputs);
                     self.commit(core, outputs);
+                    self.synchronize_promised(core, now, outputs);
                     return self.try_leave(core, now, outputs);
                 }
                 Stage::Promising { .. } | Stage::AwaitingPromises | Stage::Settling { .. } => {}
@@ -384,8 +385,14 @@ impl Leading {
             _ => core.log.last(),
         };
         for progress in self.learners.iter_mut() {
-            if let progress::Stage::Promised { last } = progress.stage {
-                send_history(core, committed, self.epoch, progress, last, outputs);
+            if let progress::Stage::Promised { last, committed: counted } = progress.stage {
+                let plan = plan_sync(&core.log, committed, last);
+                if plan == SyncPlan::Snap && core.log.delivered() < counted {
+                    // Our own disk lags behind what is committed. A snapshot of now would take from the learner's disk
+                    // what it may have been counted for, and give it back only afterwards.
+                    continue;
+                }
+                send_history(core, committed, self.epoch, progress, plan, outputs);
                 progress.acked = committed;
                 progress.enter(progress::Stage::Syncing, now);
             }

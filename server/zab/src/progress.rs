@@ -11,8 +11,9 @@ pub(crate) enum Stage {
     Informed,
     /// LEADERINFO is sent.
     Promising,
-    /// It acknowledged the epoch and waits for its history.
-    Promised { last: Zxid },
+    /// It acknowledged the epoch and waits for its history. Its log ends with `last`; what was `committed` by then may
+    /// have been so by what it acked over an earlier link.
+    Promised { last: Zxid, committed: Zxid },
     /// History and NEWLEADER are sent; proposals are forwarded from now on.
     Syncing,
     /// It acked NEWLEADER: it counts.

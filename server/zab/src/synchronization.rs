@@ -60,11 +60,11 @@ pub(crate) fn send_history(
     committed: Zxid,
     epoch: Epoch,
     progress: &Progress,
-    learner_last: Zxid,
+    plan: SyncPlan,
     outputs: &mut Vec<Output>,
 ) {
     let link = progress.link;
-    let after = match plan_sync(&core.log, committed, learner_last) {
+    let after = match plan {
         SyncPlan::Diff { after } => {
             send(link, Message::Diff { to: committed }, outputs);
             after

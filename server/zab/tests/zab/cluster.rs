@@ -224,6 +224,10 @@ impl Cluster {
                     self.store(id, Operation::Truncate { after });
                 }
                 Output::InstallSnapshot { zxid } => {
+                    // What comes behind the snapshot is on the disk only afterwards.
+                    let (server, majority) = (&self.servers[&id], self.majority());
+                    let copies = |zxid| copies(&self.servers, zxid);
+                    self.ghost.on_truncate(id, &server.disk.history, zxid, copies, majority);
                     let tree = self.server(id).tree.clone();
                     self.server(id).restoring += 1;
                     self.store(id, Operation::Install { zxid, tree });
