@@ -13,7 +13,7 @@ use crate::io::{Input, LinkId, Output, Phase, Recovered, Standing, Status};
 use crate::leading::Leading;
 use crate::message::{Message, Notification, PeerState};
 use crate::vote::Vote;
-use crate::zxid::{Millis, Zxid};
+use crate::zxid::{Epochs, Millis, Zxid};
 
 /// One server's part in Zab. See the crate documentation for the protocol and [`crate::io`] for the contract.
 #[derive(Debug)]
@@ -47,8 +47,8 @@ impl Peer {
         peer
     }
 
-    /// A server without an ensemble: no epochs, no network. The next zxid is the last plus one, and a transaction is
-    /// committed when it is durable. Serves at once: `Became(Leading { epoch of the last zxid })`.
+    /// A server without an ensemble: no leaders, no network. The next zxid is the last plus one (after 2^32 of them it is
+    /// one of the next epoch), and a transaction is committed when it is durable. Serves at once: `Became(Leading { epoch of the last zxid })`.
     #[must_use]
     pub fn standalone(config: Config, recovered: Recovered, outputs: &mut Vec<Output>) -> Self {
         let mut core = Core::new(config, recovered);
@@ -140,8 +140,14 @@ impl Peer {
     pub fn propose(&mut self, _now: Millis, payload: Bytes, outputs: &mut Vec<Output>) -> Zxid {
         match &mut self.role {
             Role::Standalone => {
-                let zxid = self.core.log.last().next();
-                self.core.log.append(zxid, payload, outputs);
+                let core = &mut self.core;
+                let zxid = core.log.last().next();
+                if zxid.epoch() > core.epochs.accepted {
+                    // The counter has run over. No store takes a transaction of an epoch that was not accepted.
+                    let epoch = zxid.epoch();
+                    core.save_epochs(Epochs { accepted: epoch, current: epoch }, outputs);
+                }
+                core.log.append(zxid, payload, outputs);
                 zxid
             }
             Role::Leading(leading) => leading.propose(&mut self.core, payload, outputs),
