@@ -13,6 +13,7 @@ use zab::Zxid;
 use crate::disk::Dir;
 use crate::error::Result;
 use crate::files::Files;
+use crate::snapshot_file::Source;
 use crate::{recovery, retention, segment, snapshot_file, txn_log};
 
 /// Counts how often history was cut or replaced.
@@ -60,7 +61,8 @@ impl SnapshotWriter {
     /// what was written.
     pub fn write(self, throttle: &mut dyn FnMut(usize)) -> Result<Written> {
         let zxid = self.zxid();
-        let temporary = snapshot_file::write_temporary(&self.files, zxid, &self.tree, throttle)?;
+        let temporary =
+            snapshot_file::write_temporary(&self.files, Source::Own, zxid, &self.tree, throttle)?;
         let generation = self.gate.enter();
         if *generation != self.generation {
             self.files.remove(Dir::Data, &temporary)?;

@@ -86,15 +86,35 @@ fn parse_name(name: String) -> Option<Named> {
     Some(Named { zxid: Zxid(zxid), form, name })
 }
 
+/// Where the tree of a snapshot comes from. Each has temporary names of its own: one of either kind, even of the same
+/// zxid, may be written at the same time, and a name that is created anew is still the file the other is writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// This server.
+    Own,
+    /// Its leader.
+    Leader,
+}
+
+impl Source {
+    /// Not `snapshot.….tmp`: Apache ZooKeeper would take that for a snapshot.
+    fn temporary_name(self, zxid: Zxid) -> String {
+        match self {
+            Self::Own => format!("new-{}.tmp", name(zxid)),
+            Self::Leader => format!("received-{}.tmp", name(zxid)),
+        }
+    }
+}
+
 /// Writes a snapshot under a temporary name, durably; the name.
 pub(crate) fn write_temporary(
     files: &Files,
+    source: Source,
     zxid: Zxid,
     tree: &FrozenTree,
     throttle: &mut dyn FnMut(usize),
 ) -> Result<String> {
-    // Not `snapshot.….tmp`: Apache ZooKeeper would take that for a snapshot.
-    let temporary = format!("new-{}.tmp", name(zxid));
+    let temporary = source.temporary_name(zxid);
     let mut sink = Sink {
         file: files.create(Dir::Data, &temporary)?,
         offset: 0,

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::maintenance::{Gate, Maintenance, SnapshotWriter};
 use crate::recovery::{self, History, Report};
+use crate::snapshot_file::Source;
 use crate::txn_log::TxnLog;
 use crate::{cut, epoch_file, segment, snapshot_file};
 
@@ -286,7 +287,13 @@ impl Store {
             store.log.reset(store.log.durable());
             // Nothing that is replayed on top of the new snapshot may survive it.
             cut::cut_log(&store.files, zxid)?;
-            let temporary = snapshot_file::write_temporary(&store.files, zxid, tree, &mut |_| {})?;
+            let temporary = snapshot_file::write_temporary(
+                &store.files,
+                Source::Leader,
+                zxid,
+                tree,
+                &mut |_| {},
+            )?;
             snapshot_file::publish(&store.files, &temporary, zxid)?;
             // The old history may hold transactions that the leader's does not. It must not be
             // found again.
@@ -392,7 +399,8 @@ fn initialize(files: &Files, options: &Options) -> Result<History> {
         files.sync_dir(Dir::Data)?;
     }
     let tree = DataTree::new(options.hash_seed).freeze();
-    let temporary = snapshot_file::write_temporary(files, Zxid::ZERO, &tree, &mut |_| {})?;
+    let temporary =
+        snapshot_file::write_temporary(files, Source::Own, Zxid::ZERO, &tree, &mut |_| {})?;
     snapshot_file::publish(files, &temporary, Zxid::ZERO)?;
     let mut history =
         recovery::recover(files, 0, options.hash_seed)?.expect("a snapshot was published just now");

@@ -368,3 +368,36 @@ fn what_was_found_after_a_kill_is_not_lost_to_a_later_power_cut() {
         assert_eq!(after, found, "killed after {operations_max} operations");
     }
 }
+
+/// A leader may send a snapshot of the very zxid that this server is writing one of: its own tail beyond that is of
+/// another epoch.
+#[test]
+fn a_received_snapshot_and_one_of_our_own_do_not_get_into_one_file() {
+    let disk = CrashDisk::default();
+    let (mut store, found) = open(&disk).unwrap();
+    let (mut ours, mut theirs) = (found.tree, txns::empty_tree());
+    store.save_epochs(epochs(2, 1)).unwrap();
+    for counter in 1..=3 {
+        let zxid = Zxid::new(Epoch(1), counter);
+        store.append(zxid, &txns::create(&mut ours, zxid, 100)).unwrap();
+        txns::create(&mut theirs, zxid, 100);
+    }
+    // Every server writes this znode for itself: the two files are not the same byte for byte.
+    theirs.set_config(b"server.1=a:2888:3888:participant", 0, 99);
+    let last = Zxid::new(Epoch(1), 3);
+    let writer = store.begin_snapshot(ours.freeze()).unwrap();
+    let later = Zxid::new(Epoch(2), 1);
+    store.append(later, &txns::create(&mut ours, later, 100)).unwrap();
+    let mut received = Some(theirs.freeze());
+    let written = writer.write(&mut |_| {
+        if let Some(tree) = received.take() {
+            store.install_snapshot(last, &tree).unwrap();
+        }
+    });
+    assert_eq!(written.unwrap(), Written::Outdated);
+    drop(store);
+    for fate in [Fate::Kept, Fate::Lost] {
+        let (_, found) = open(&disk.after_crash(fate)).unwrap();
+        assert_eq!((found.last, found.tree.digest()), (last, theirs.digest()));
+    }
+}

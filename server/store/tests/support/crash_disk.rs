@@ -257,9 +257,19 @@ impl Disk for CrashDisk {
     fn create(&self, dir: Dir, name: &str) -> io::Result<Box<dyn File>> {
         let mut state = self.lock();
         state.step()?;
-        let inode = state.inodes.len();
-        state.inodes.push(Inode::default());
-        state.rename(Naming { dir, unset: None, set: Some((name.to_owned(), inode)) });
+        // As on a real disk: a file that is there is emptied under whoever else has it open.
+        let inode = if let Ok(there) = state.find(dir, name) {
+            let inode = &mut state.inodes[there];
+            let change = Change::Truncate { size: 0 };
+            apply_change(&mut inode.volatile, &change);
+            inode.pending.push(change);
+            there
+        } else {
+            let inode = state.inodes.len();
+            state.inodes.push(Inode::default());
+            state.rename(Naming { dir, unset: None, set: Some((name.to_owned(), inode)) });
+            inode
+        };
         drop(state);
         Ok(self.file(inode))
     }
