@@ -6,8 +6,11 @@ use crate::disk::Dir;
 use crate::error::Result;
 use crate::files::Files;
 use crate::reader::Reader;
-use crate::recovery::{self, Repair};
+use crate::recovery::{self, Repair, Unsure};
 use crate::segment;
+
+/// Bytes written at once.
+const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Cuts what a crash has left at the end of the log, so that no later crash can make it look like
 /// damage.
@@ -23,10 +26,30 @@ pub(crate) fn repair(files: &Files, repair: &Repair) -> Result<()> {
         file.truncate(*size)?;
         file.sync()?;
     }
+    if let Some(unsure) = &repair.unsure {
+        write_again(files, unsure)?;
+    }
     if let Some((name, size)) = &repair.trim {
         files.open(Dir::Log, name)?.truncate(*size)?;
     }
     Ok(())
+}
+
+/// Makes durable what was read, even if the system believes that it is.
+fn write_again(files: &Files, unsure: &Unsure) -> Result<()> {
+    let mut file = files.open(Dir::Log, &unsure.name)?;
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut offset = unsure.from;
+    while offset < unsure.to {
+        let length = (unsure.to - offset).min(CHUNK_BYTES as u64) as usize;
+        let read = file.read_at(offset, &mut chunk[..length])?;
+        if read == 0 {
+            break;
+        }
+        file.write_at(offset, &chunk[..read])?;
+        offset += read as u64;
+    }
+    file.sync()
 }
 
 /// Whether the log holds this transaction.

@@ -142,6 +142,21 @@ impl Reader {
         let mut mark = [0; MARK_BYTES as usize];
         self.read_exact(mark_offset, &mut mark)?;
         if let Some(durable) = segment::parse_mark(mark_offset, &mark)
+    /// How much of the file is durable for certain, at most up to the end of the records. To be asked after `next` has
+    /// returned `None`. A mark is written when all before it is; without one nothing is certain.
+    pub(crate) fn durable(&mut self) -> Result<u64> {
+        let Some(mark_offset) = self.data_end()?.checked_sub(MARK_BYTES) else {
+            return Ok(0);
+        };
+        if self.origin != Ok(Origin::Marked) || mark_offset < self.offset {
+            return Ok(HEADER_BYTES);
+        }
+        let mut mark = [0; MARK_BYTES as usize];
+        self.read_exact(mark_offset, &mut mark)?;
+        let durable = segment::parse_mark(mark_offset, &mark);
+        Ok(durable.unwrap_or(HEADER_BYTES).min(self.offset))
+    }
+
             && mark_offset >= self.offset
         {
             return Ok(if mark_offset == self.offset {

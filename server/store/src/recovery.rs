@@ -59,6 +59,17 @@ pub(crate) struct Repair {
     pub(crate) trim: Option<(String, u64)>,
     /// Remove these files: they hold no record.
     pub(crate) empty: Vec<String>,
+    /// Write this part of a file once more, as it was read, and sync it.
+    pub(crate) unsure: Option<Unsure>,
+}
+
+/// What was read and may be in the memory of the system only. When a sync fails, the system may keep what it could not
+/// write and take it for written (ext4 does); no later sync would write it.
+#[derive(Debug)]
+pub(crate) struct Unsure {
+    pub(crate) name: String,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
 }
 
 /// The state of the disk as a history.
@@ -196,6 +207,11 @@ impl Replay<'_> {
             }
             records += 1;
             self.record(&reader, record.offset, record.zxid, record.payload)?;
+        }
+        if records > 0 {
+            let (from, to) = (reader.durable()?, reader.offset());
+            self.history.repair.unsure =
+                (from < to).then(|| Unsure { name: name.to_owned(), from, to });
         }
         match reader.tail()? {
             Tail::Clean if records == 0 => self.history.repair.empty.push(name.to_owned()),

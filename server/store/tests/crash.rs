@@ -369,6 +369,39 @@ fn what_was_found_after_a_kill_is_not_lost_to_a_later_power_cut() {
     }
 }
 
+/// When a sync has failed, the system may go on to show what it could not write, and take it for written.
+#[test]
+fn what_a_failed_sync_has_left_in_memory_is_not_built_on() {
+    let zxid = |counter| Zxid::new(Epoch(1), counter);
+    for synced in 0..4 {
+        let disk = CrashDisk::default();
+        let (mut store, mut tree) = (open(&disk).unwrap().0, txns::empty_tree());
+        store.save_epochs(epochs(1, 1)).unwrap();
+        for counter in 1..=synced {
+            let payload = txns::create(&mut tree, zxid(counter), 300);
+            store.append(zxid(counter), &payload).unwrap();
+            store.sync().unwrap();
+        }
+        if synced == 0 {
+            // The file is there; only its first record is not.
+            store.maintenance().prepare_segment().unwrap();
+        }
+        let next = zxid(synced + 1);
+        store.append(next, &txns::create(&mut tree, next, 900)).unwrap();
+        disk.fail_next_sync();
+        store.sync().unwrap_err();
+        drop(store);
+        // The process is started again; what it finds it reports, and builds on.
+        let (mut store, found) = open(&disk).unwrap();
+        let after = open(&disk.after_crash(Fate::Lost)).unwrap().1.last;
+        assert_eq!(after, found.last, "{synced} synced before");
+        let next = Zxid::new(Epoch(1), found.last.counter() + 1);
+        store.append(next, &txns::create(&mut txns::empty_tree(), next, 10)).unwrap();
+        store.sync().unwrap();
+        assert_eq!(open(&disk.after_crash(Fate::Lost)).unwrap().1.last, next);
+    }
+}
+
 /// A leader may send a snapshot of the very zxid that this server is writing one of: its own tail beyond that is of
 /// another epoch.
 #[test]

@@ -44,6 +44,7 @@ struct State {
     pending: Vec<Naming>,
     operations: u64,
     operations_max: Option<u64>,
+    fails_next_sync: bool,
 }
 
 /// See the module.
@@ -171,6 +172,11 @@ impl CrashDisk {
         state.operations_max = Some(operations_max);
         drop(state);
         self
+    }
+
+    /// Fails the next sync of a file as ext4 does: what it could not write is still shown, and counts as written.
+    pub(crate) fn fail_next_sync(&self) {
+        self.lock().fails_next_sync = true;
     }
 
     /// Operations so far that change something.
@@ -350,9 +356,15 @@ impl File for CrashFile {
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.disk.lock();
         state.step()?;
+        let fails = std::mem::take(&mut state.fails_next_sync);
         let inode = &mut state.inodes[self.inode];
-        inode.durable = inode.volatile.clone();
-        inode.pending.clear();
+        if fails {
+            inode.pending.retain(|change| matches!(change, Change::Truncate { .. }));
+            return Err(io::Error::other("input/output error"));
+        }
+        for change in std::mem::take(&mut inode.pending) {
+            apply_change(&mut inode.durable, &change);
+        }
         Ok(())
     }
 }
