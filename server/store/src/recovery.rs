@@ -203,7 +203,7 @@ impl Replay<'_> {
         let mut records = 0_u64;
         while let Some(record) = reader.next()? {
             if records == 0 {
-                self.begin(&reader)?;
+                self.begin(&reader, record.zxid)?;
             }
             records += 1;
             self.record(&reader, record.offset, record.zxid, record.payload)?;
@@ -239,15 +239,15 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// A file has a record: all files before it must have ended well.
-    fn begin(&mut self, reader: &Reader) -> Result<()> {
+    /// A file has a record, `first`: all files before it must have ended well.
+    fn begin(&mut self, reader: &Reader, first: Zxid) -> Result<()> {
         self.history.repair = Repair::default();
         let Some((cut, _, last)) = self.torn.take() else {
             return Ok(());
         };
-        // Apache ZooKeeper never cuts a torn tail. It takes a snapshot when it starts, and goes on
-        // in a new file.
-        if last <= self.base {
+        // Apache ZooKeeper never cuts a torn tail. It goes on in a new file when it starts, often after a snapshot. If the
+        // very next transaction is there, nothing can have been lost.
+        if last <= self.base || first == last.next() {
             return Ok(());
         }
         Err(Error::Corrupt {

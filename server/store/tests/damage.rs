@@ -225,6 +225,30 @@ fn a_torn_tail_is_refused_in_any_file_but_the_newest() {
 }
 
 #[test]
+fn a_torn_tail_that_the_next_file_makes_good_is_no_loss() {
+    // A Java server, or ours in between two times of a Java server, was killed while it wrote the last transaction of
+    // this file. Java leaves the rest where it is and goes on in a new file with that same zxid.
+    let record = record_bytes();
+    for dbid in [None, Some([0; 8])] {
+        let disk = sound();
+        disk.remove(Dir::Data, SNAPSHOT).unwrap();
+        damage(&disk, Dir::Log, "log.10000000b", |bytes| {
+            if let Some(dbid) = dbid {
+                bytes[8..16].copy_from_slice(&dbid);
+            }
+            let end = 16 + 10 * record;
+            bytes.truncate(end);
+            bytes.resize(end + 100, 7);
+            // A record that is promised and was not written to its end.
+            bytes[end + 8..end + 12].copy_from_slice(&1000_i32.to_be_bytes());
+        });
+        let (_, found) = open(&disk).unwrap();
+        assert_eq!(found.last, zxid(30));
+        assert!(found.report.cut.is_none());
+    }
+}
+
+#[test]
 fn a_log_without_any_snapshot_is_refused() {
     let disk = sound();
     for name in ["snapshot.0", "snapshot.10000000a", SNAPSHOT] {
