@@ -15,6 +15,9 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// file. So damage that reaches further than this was not caused by a crash during one write.
 pub(crate) const BATCH_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
+/// More epochs than this do not begin within one file.
+const EPOCHS_MAX: u32 = 1 << 16;
+
 /// The unit a disk loses or keeps. A lost one reads as zeros where the file was prepared.
 const SECTOR_BYTES: u64 = 512;
 
@@ -53,6 +56,8 @@ pub(crate) struct Reader {
     origin: std::result::Result<Origin, String>,
     /// Where the next record is expected.
     offset: u64,
+    /// The zxid of the last record.
+    last: Option<Zxid>,
     /// Why there is no record at `offset`, once known.
     stop: Option<String>,
     chunk: Vec<u8>,
@@ -77,6 +82,7 @@ impl Reader {
             file,
             size,
             origin,
+            last: None,
             stop: None,
             chunk: Vec::new(),
             chunk_offset: 0,
@@ -111,6 +117,7 @@ impl Reader {
         match self.record_at(self.offset)? {
             Ok(record) => {
                 self.offset += segment::record_bytes(record.payload.len());
+                self.last = Some(record.zxid);
                 Ok(Some(record))
             }
             Err(why) => {
@@ -135,13 +142,6 @@ impl Reader {
         }
     }
 
-    /// In our own files the last mark says what had been durable.
-    fn tail_with_mark(&mut self, data_end: u64) -> Result<Tail> {
-        let stop = self.stop.clone().unwrap_or_default();
-        let mark_offset = data_end.saturating_sub(MARK_BYTES);
-        let mut mark = [0; MARK_BYTES as usize];
-        self.read_exact(mark_offset, &mut mark)?;
-        if let Some(durable) = segment::parse_mark(mark_offset, &mark)
     /// How much of the file is durable for certain, at most up to the end of the records. To be asked after `next` has
     /// returned `None`. A mark is written when all before it is; without one nothing is certain.
     pub(crate) fn durable(&mut self) -> Result<u64> {
@@ -157,6 +157,13 @@ impl Reader {
         Ok(durable.unwrap_or(HEADER_BYTES).min(self.offset))
     }
 
+    /// In our own files the last mark says what had been durable.
+    fn tail_with_mark(&mut self, data_end: u64) -> Result<Tail> {
+        let stop = self.stop.clone().unwrap_or_default();
+        let mark_offset = data_end.saturating_sub(MARK_BYTES);
+        let mut mark = [0; MARK_BYTES as usize];
+        self.read_exact(mark_offset, &mut mark)?;
+        if let Some(durable) = segment::parse_mark(mark_offset, &mark)
             && mark_offset >= self.offset
         {
             return Ok(if mark_offset == self.offset {
@@ -249,11 +256,34 @@ impl Reader {
     /// Where the first good record after `offset` begins, looking at every byte.
     fn record_after(&mut self, offset: u64, data_end: u64) -> Result<Option<u64>> {
         for candidate in offset + 1..data_end.saturating_sub(RECORD_HEAD_BYTES) {
-            if self.record_at(candidate)?.is_ok() {
+            if self.may_be_record(candidate, data_end)? && self.record_at(candidate)?.is_ok() {
                 return Ok(Some(candidate));
             }
         }
         Ok(None)
+    }
+
+    /// Whether it is worth reading a record at `offset`: a file has millions of places, and most lengths found there by
+    /// chance reach over megabytes.
+    fn may_be_record(&mut self, offset: u64, data_end: u64) -> Result<bool> {
+        const START_BYTES: usize = RECORD_HEAD_BYTES as usize + segment::ZXID_END;
+        if data_end - offset < START_BYTES as u64 {
+            return Ok(false);
+        }
+        let last = self.last.unwrap_or(Zxid::ZERO);
+        let start = self.bytes(offset, START_BYTES)?;
+        let (head, payload) = start.split_at(RECORD_HEAD_BYTES as usize);
+        let Some(head) = head.first_chunk() else { return Ok(false) };
+        let Head::Promises(length) = segment::parse_head(head) else { return Ok(false) };
+        let zxid = segment::zxid(payload);
+        if zxid <= last || zxid.epoch().0 > last.epoch().0.saturating_add(EPOCHS_MAX) {
+            return Ok(false);
+        }
+        let mut trailer = [0];
+        let trailer_offset = offset + segment::record_bytes(length) - 1;
+        Ok(trailer_offset < data_end
+            && self.file.read_at(trailer_offset, &mut trailer)? == 1
+            && trailer[0] == segment::TRAILER)
     }
 
     /// Whether a whole sector between the two offsets is zero.

@@ -27,8 +27,10 @@ pub(crate) const END_BYTES: u64 = 12;
 pub(crate) const MARK_BYTES: u64 = 8;
 /// A transaction header: the least a payload can hold.
 const PAYLOAD_BYTES_MIN: usize = 32;
+/// Where in a payload its zxid ends.
+pub(crate) const ZXID_END: usize = 20;
 /// Follows every payload.
-const TRAILER: u8 = 0x42;
+pub(crate) const TRAILER: u8 = 0x42;
 
 const MAGIC: [u8; 4] = *b"ZKLG";
 const VERSION: i32 = 2;
@@ -144,7 +146,7 @@ pub(crate) fn check_record(
 
 /// The zxid of a transaction, from its header: session (8 bytes), cxid (4), zxid.
 pub(crate) fn zxid(payload: &[u8]) -> Zxid {
-    Zxid(i64::from_be_bytes(array(&payload[12..20])))
+    Zxid(i64::from_be_bytes(array(&payload[12..ZXID_END])))
 }
 
 /// The end of a file whose records stop at offset `at`, when everything before `durable` is

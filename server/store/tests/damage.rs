@@ -249,6 +249,25 @@ fn a_torn_tail_that_the_next_file_makes_good_is_no_loss() {
 }
 
 #[test]
+fn a_large_damaged_java_log_is_refused_without_delay() {
+    let record = record_bytes();
+    let disk = sound();
+    damage(&disk, Dir::Log, LOG, |bytes| {
+        bytes[8..16].fill(0);
+        bytes.truncate(16 + 3 * record);
+        // Whatever: a record that claims to reach far, and more data than any write had.
+        let mut chance = crash_disk::Chance(1);
+        while bytes.len() < 16 << 20 {
+            bytes.extend_from_slice(&chance.next().to_be_bytes());
+        }
+        bytes[16 + 3 * record + 8..16 + 3 * record + 12].copy_from_slice(&5000_i32.to_be_bytes());
+    });
+    let start = std::time::Instant::now();
+    refused(&disk, &[LOG, "offset"]);
+    assert!(start.elapsed().as_secs() < 20, "took {:?}", start.elapsed());
+}
+
+#[test]
 fn a_log_without_any_snapshot_is_refused() {
     let disk = sound();
     for name in ["snapshot.0", "snapshot.10000000a", SNAPSHOT] {
