@@ -10,11 +10,22 @@ use crate::files::Files;
 const ACCEPTED: &str = "acceptedEpoch";
 const CURRENT: &str = "currentEpoch";
 
-/// Reads both. A missing one stands for `default`, the epoch of the last zxid, as in Apache
+/// Reads both; nothing is changed. A missing one stands for `default`, the epoch of the last zxid, as in Apache
 /// ZooKeeper: a standalone server never writes them.
 pub(crate) fn read(files: &Files, default: Epoch) -> Result<Epochs> {
     let accepted = read_one(files, ACCEPTED)?;
     let current = read_one(files, CURRENT)?;
+    if let (None, Some(current)) = (accepted, current)
+        && current > Epoch(0)
+    {
+        return Err(Error::Refused {
+            path: files.path(Dir::Data, ACCEPTED),
+            what: format!(
+                "the file is missing, but {CURRENT} says {current}; this server may have promised to a later epoch, and \
+                 must not follow an older leader"
+            ),
+        });
+    }
     let epochs =
         Epochs { accepted: accepted.unwrap_or(default), current: current.unwrap_or(default) };
     if epochs.accepted < epochs.current {
@@ -39,11 +50,16 @@ pub(crate) fn read(files: &Files, default: Epoch) -> Result<Epochs> {
             ),
         });
     }
-    if accepted.is_none() || current.is_none() {
+    Ok(epochs)
+}
+
+/// Writes what `read` has found missing. The history that `epochs` was taken from must be durable.
+pub(crate) fn complete(files: &Files, epochs: Epochs) -> Result<()> {
+    if !files.exists(Dir::Data, ACCEPTED)? || !files.exists(Dir::Data, CURRENT)? {
         write(files, ACCEPTED, epochs.accepted)?;
         write(files, CURRENT, epochs.current)?;
     }
-    Ok(epochs)
+    Ok(())
 }
 
 /// Replaces what differs. `accepted` first: at every moment accepted ≥ current on disk.

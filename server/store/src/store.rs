@@ -108,6 +108,7 @@ impl Store {
         let epochs = epoch_file::read(&files, history.last.epoch())?;
         make_durable(&files)?;
         cut::repair(&files, &history.repair)?;
+        epoch_file::complete(&files, epochs)?;
         remove_leftovers(&files)?;
         let trusted = settle_trust(&files, options.empty, history.last, epochs)?;
         let store = Self {

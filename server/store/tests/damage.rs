@@ -317,6 +317,13 @@ fn epochs_that_contradict_each_other_or_the_log_are_refused() {
 }
 
 #[test]
+fn a_promise_that_is_missing_is_refused() {
+    let disk = sound();
+    disk.remove(Dir::Data, "acceptedEpoch").unwrap();
+    refused(&disk, &["acceptedEpoch", "missing", "currentEpoch says 1"]);
+}
+
+#[test]
 fn epochs_without_any_history_are_refused() {
     let disk = CrashDisk::default();
     disk.put(Dir::Data, "acceptedEpoch", b"4");
