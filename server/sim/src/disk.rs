@@ -45,6 +45,13 @@ struct Inode {
     pending: Vec<Change>,
 }
 
+impl Inode {
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.volatile);
+        self.pending.push(change);
+    }
+}
+
 type SharedInode = Arc<Mutex<Inode>>;
 
 /// Names set and unset together.
@@ -68,6 +75,15 @@ impl Naming {
     }
 }
 
+/// What is shown of a file after a sync of it has failed. Systems differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// What is on the medium.
+    Medium,
+    /// What was written, although it is not on the medium and no later sync will bring it there (ext4).
+    Memory,
+}
+
 /// What the disk is about to do to its user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Mood {
@@ -82,9 +98,9 @@ enum Mood {
     /// The process was killed in the middle of something.
     Killed,
     /// The next sync fails, and what it was to make durable is gone.
-    FailNextSync,
+    FailNextSync(Shown),
     /// A sync has failed.
-    Failed,
+    Failed(Shown),
 }
 
 #[derive(Debug, Default)]
@@ -106,7 +122,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl State {
     fn step(&mut self) -> io::Result<()> {
         match &mut self.mood {
-            Mood::Sound | Mood::FailNextSync | Mood::Failed => Ok(()),
+            Mood::Sound | Mood::FailNextSync(_) | Mood::Failed(_) => Ok(()),
             Mood::CutAfter(left) | Mood::KillAfter(left) if *left > 0 => {
                 *left -= 1;
                 Ok(())
@@ -124,8 +140,8 @@ impl State {
 
     fn step_sync(&mut self) -> io::Result<()> {
         self.step()?;
-        if self.mood == Mood::FailNextSync {
-            self.mood = Mood::Failed;
+        if let Mood::FailNextSync(shown) = self.mood {
+            self.mood = Mood::Failed(shown);
             return Err(io::Error::other("input/output error"));
         }
         Ok(())
@@ -153,8 +169,8 @@ impl SimDisk {
     }
 
     /// Lets the next sync fail.
-    pub(crate) fn fail_next_sync(&self) {
-        lock(&self.0).mood = Mood::FailNextSync;
+    pub(crate) fn fail_next_sync(&self, shown: Shown) {
+        lock(&self.0).mood = Mood::FailNextSync(shown);
     }
 
     /// Whether the power failed in the middle of an operation.
@@ -164,7 +180,7 @@ impl SimDisk {
 
     /// Whether it is the reason why its process ends: by an error of its own, or as the place where that was killed.
     pub(crate) fn has_failed(&self) -> bool {
-        matches!(lock(&self.0).mood, Mood::Failed | Mood::Killed)
+        matches!(lock(&self.0).mood, Mood::Failed(_) | Mood::Killed)
     }
 
     /// Works again as it should.
@@ -272,6 +288,13 @@ impl Disk for SimDisk {
     fn create(&self, dir: Dir, name: &str) -> io::Result<Box<dyn File>> {
         let mut state = lock(&self.0);
         state.step()?;
+        if let Ok(there) = state.find(dir, name) {
+            // As on a real disk: it is emptied under whoever else has it open.
+            let inode = there.clone();
+            drop(state);
+            lock(&inode).change(Change::Truncate { size: 0 });
+            return Ok(Box::new(SimFile { disk: self.clone(), inode }));
+        }
         let inode = SharedInode::default();
         state.name(Naming { dir, unset: None, set: Some((name.to_owned(), inode.clone())) });
         drop(state);
@@ -318,9 +341,7 @@ struct SimFile {
 impl SimFile {
     fn change(&self, change: Change) -> io::Result<()> {
         lock(&self.disk.0).step()?;
-        let mut inode = lock(&self.inode);
-        change.apply(&mut inode.volatile);
-        inode.pending.push(change);
+        lock(&self.inode).change(change);
         Ok(())
     }
 }
@@ -347,7 +368,10 @@ impl File for SimFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let outcome = lock(&self.disk.0).step_sync();
+        let (outcome, mood) = {
+            let mut state = lock(&self.disk.0);
+            (state.step_sync(), state.mood)
+        };
         let mut inode = lock(&self.inode);
         let pending = std::mem::take(&mut inode.pending);
         match outcome {
@@ -357,13 +381,16 @@ impl File for SimFile {
                 }
                 Ok(())
             }
-            Err(error) if lock(&self.disk.0).mood == Mood::Failed => {
-                // The kernel drops the pages; the next reader sees what is on the medium.
-                inode.volatile = inode.durable.clone();
-                Err(error)
-            }
             Err(error) => {
-                inode.pending = pending;
+                match mood {
+                    Mood::Failed(Shown::Medium) => inode.volatile = inode.durable.clone(),
+                    Mood::Failed(Shown::Memory) => {
+                        // Lengths are kept elsewhere, and not lost with the pages.
+                        let is_kept = |change: &Change| matches!(change, Change::Truncate { .. });
+                        inode.pending = pending.into_iter().filter(is_kept).collect();
+                    }
+                    _ => inode.pending = pending,
+                }
                 Err(error)
             }
         }

@@ -4,6 +4,7 @@ use super::servers::End as Stop;
 use super::{Event, World};
 use crate::check::name;
 use crate::client::State;
+use crate::disk::Shown;
 use crate::host::HostEvent;
 use crate::profile::{Fault, MS, SECOND};
 use crate::trace::Time;
@@ -63,7 +64,10 @@ impl World {
                 let operations = self.random.below(16);
                 self.hosts[host].disk.kill_after(operations);
             }
-            Fault::DiskError if self.runs(host) => self.hosts[host].disk.fail_next_sync(),
+            Fault::DiskError if self.runs(host) => {
+                let shown = if self.now.is_multiple_of(2) { Shown::Medium } else { Shown::Memory };
+                self.hosts[host].disk.fail_next_sync(shown);
+            }
             Fault::SlowDisk => self.hosts[host].slow_until = self.until(),
             Fault::Pause if self.runs(host) && !self.hosts[host].is_paused => self.pause(host),
             Fault::Cut | Fault::OneWayCut if self.hosts.len() > 1 => {
