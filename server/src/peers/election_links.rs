@@ -261,7 +261,10 @@ async fn keep(shared: Rc<Shared>, id: ServerId, sink: impl CoreSink) {
         if peer.heard.replace(false) {
             // It was there a moment ago.
             (backoff, outage_logged) = (Backoff::new(), false);
-            continue;
+            if shared.settings.me > id {
+                continue;
+            }
+            // It dials too, if it noticed: a Java server gives up the connection it has just made for a hello of ours.
         }
         // A connection that carried nothing counts as a failure: a server that does not know us hangs up at once.
         tokio::select! {

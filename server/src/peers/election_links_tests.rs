@@ -189,6 +189,25 @@ fn a_server_that_comes_up_late_is_reached_soon() {
 }
 
 #[test]
+fn a_larger_id_has_a_moment_to_dial_before_we_do() {
+    run(async {
+        let mut ports = Ports::open().await;
+        let three = ports.take(3);
+        let (_two, heard) = ports.start(2);
+        let mut stream = ports.connect(2).await;
+        stream.write_all(&hello(3)).await.unwrap();
+        stream.write_all(&wire::encode_notification(&notification(9), TEXT)).await.unwrap();
+        assert_eq!(heard.notification().await, (3, 9));
+        // What it dialed before it was connected; then it waits for the end of that.
+        while timeout(2 * Backoff::FIRST, three.accept()).await.is_ok() {}
+        let start = Instant::now();
+        drop(stream);
+        let _dialed = three.accept().await.unwrap();
+        assert!(start.elapsed() >= Backoff::FIRST, "{:?}", start.elapsed());
+    });
+}
+
+#[test]
 fn a_server_that_hangs_up_on_us_is_not_dialed_in_a_tight_loop() {
     run(async {
         let mut ports = Ports::open().await;
