@@ -120,14 +120,35 @@ fn a_wrong_configuration_is_answered_with_file_line_key_and_what_was_expected() 
         ("clientPort=2181\n", vec!["zoo.cfg", "dataDir"]),
         ("dataDir=/tmp/zab\nclientPort=2181\nserver.1=nowhere\n", vec!["3", "server.1", "nowhere"]),
     ];
-    for (text, words) in cases {
+    let refused = |text: &str, variable: Option<(&str, &str)>, words: &[&str]| {
         fs::write(&file, text).unwrap();
-        let output = Command::new(binary().unwrap()).arg(&file).output().unwrap();
+        let mut command = Command::new(binary().unwrap());
+        let output = command.arg(&file).envs(variable).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{said}");
         let line = said.lines().find(|line| line.contains("ERROR")).unwrap_or_default();
         assert!(words.iter().all(|word| line.contains(word)), "{words:?} are not in {said}");
+    };
+    for (text, words) in cases {
+        refused(text, None, &words);
     }
+    let good = "dataDir=/tmp/zab\nclientPort=2181\n";
+    let words = ["ZAB_TICK_TIME", "tickTime", "fast", "milliseconds"];
+    refused(good, Some(("ZAB_TICK_TIME", "fast")), &words);
+    let words = ["3", "enforceQuota", "not enforced"];
+    refused(&format!("{good}enforceQuota=true\n"), None, &words);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let (_scratch, server) = standalone("pages-taken").unwrap();
+    let scratch = Scratch::new("pages-late").unwrap();
+    let port = server.client_address().port();
+    let mut late = Server::start_standalone(Zab, scratch.path(), port).unwrap();
+    assert_eq!(late.wait_for_end().unwrap().code(), Some(1), "{}", late.log());
+    let said = late.log();
+    let line = said.lines().find(|line| line.contains("ERROR")).unwrap();
+    assert!(line.contains(&format!("127.0.0.1:{port}")) && line.contains("in use"), "{line}");
 }
 
 #[test]
