@@ -83,8 +83,8 @@ pub enum MemberState {
     Terminating,
     /// Its pod does not serve, for this reason.
     Down(String),
-    /// The pods could not be listed, for this reason.
-    Unknown(String),
+    /// The pods could not be listed.
+    Unknown,
 }
 
 /// A number of things, in words.
@@ -159,8 +159,8 @@ fn member_states(
         .members
         .iter()
         .map(|member| {
-            if let Err(why) = &inventory.pods {
-                return MemberState::Unknown(format!("the pods could not be listed: {why}"));
+            if inventory.pods.is_err() {
+                return MemberState::Unknown;
             }
             let Some(pod) = pod(member, inventory) else {
                 return MemberState::Missing;

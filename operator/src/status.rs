@@ -94,7 +94,8 @@ pub fn status(
         plan: plan_lines(plan, outcome),
         conditions: Vec::new(),
     };
-    if let Some(ensemble) = &found.ensemble {
+    // What cannot be read is shown as it was.
+    if let Some(ensemble) = found.ensemble.as_ref().filter(|_| inventory.pods.is_ok()) {
         let up = found.members.iter().filter(|state| **state == MemberState::Up).count();
         status.ready_replicas = i32::try_from(up).unwrap_or(i32::MAX);
         status.ensemble_id = Some(ensemble.id.clone());

@@ -178,6 +178,12 @@ fn stuck(scene: &Scene<'_>, wanted: &str) -> BTreeSet<ServerId> {
 
 /// Plans at most one restart of a server that may be running, or says why none.
 pub fn plan(scene: &Scene<'_>, rolling: &Rolling, draft: &mut Draft) {
+    if let Err(why) = &scene.inventory.pods {
+        return draft.wait(
+            "PodsUnknown",
+            format!("The pods could not be listed, so no server is restarted: {why}."),
+        );
+    }
     if let Phase::Halted(halt) = &rolling.phase {
         draft.wait(halt.reason(), halt.sentence());
         if rolling.next.is_empty() {
@@ -387,7 +393,7 @@ fn sentence(scene: &Scene<'_>, server: &Server<'_>) -> Option<String> {
         )),
         MemberState::Terminating => Some(format!("{named} is shutting down.")),
         MemberState::Down(why) => Some(format!("{named} is not up: {why}.")),
-        MemberState::Unknown(why) => Some(format!("{named} cannot be looked at: {why}.")),
+        MemberState::Unknown => Some(format!("{named} cannot be looked at.")),
     }
 }
 

@@ -65,7 +65,7 @@ impl<'a> Server<'a> {
     /// Whether it is between two pods, or it is not known whether it has one.
     pub fn is_between_pods(&self) -> bool {
         match self.state {
-            MemberState::Missing | MemberState::Terminating | MemberState::Unknown(_) => true,
+            MemberState::Missing | MemberState::Terminating | MemberState::Unknown => true,
             MemberState::Up | MemberState::Down(_) => false,
         }
     }

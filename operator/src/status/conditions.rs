@@ -86,19 +86,24 @@ pub(super) fn findings(
     ]
 }
 
-/// Why nothing is known of an ensemble whose record is not there or cannot be read.
-fn not_founded(type_: &'static str, found: &Report) -> Finding {
-    match found.waits.first() {
+/// The answer to a question about servers of which nothing is known, and why.
+fn not_known(type_: &'static str, found: &Report) -> Option<Finding> {
+    let unknown = found.members.iter().any(|member| matches!(member, MemberState::Unknown));
+    if found.ensemble.is_some() && !unknown {
+        return None;
+    }
+    let why = found.waits.iter().find(|wait| wait.reason == "PodsUnknown");
+    Some(match why.or(found.waits.first()) {
         Some(wait) => Finding::new(type_, None, wait.reason, wait.sentence.clone()),
         None => Finding::new(type_, None, "NotFounded", "The ensemble has no members yet."),
-    }
+    })
 }
 
 fn quorum_healthy(found: &Report) -> Finding {
     let finding =
         |status, reason, sentence| Finding::new("QuorumHealthy", status, reason, sentence);
-    if found.ensemble.is_none() {
-        return not_founded("QuorumHealthy", found);
+    if let Some(not_known) = not_known("QuorumHealthy", found) {
+        return not_known;
     }
     let voters = found.members.len();
     match &found.view {
@@ -157,8 +162,8 @@ fn available(found: &Report, quorum: &Finding) -> Finding {
 fn progressing(plan: &Plan, outcome: &Outcome, status: &ZabClusterStatus) -> Finding {
     let finding = |status, reason, sentence| Finding::new("Progressing", status, reason, sentence);
     let found = &plan.report;
-    if found.ensemble.is_none() {
-        return not_founded("Progressing", found);
+    if let Some(not_known) = not_known("Progressing", found) {
+        return not_known;
     }
     let rolling = &found.rolling;
     let next = status.plan.first().map(|line| format!(" Next, {line}")).unwrap_or_default();
@@ -227,6 +232,9 @@ fn degraded(found: &Report, outcome: &Outcome) -> Finding {
             wait.map_or_else(String::new, |wait| wait.sentence.clone()),
         );
     };
+    if let Some(not_known) = not_known("Degraded", found) {
+        return not_known;
+    }
     let down: Vec<String> = ensemble
         .members
         .iter()
@@ -237,9 +245,8 @@ fn degraded(found: &Report, outcome: &Outcome) -> Finding {
             MemberState::Terminating => {
                 Some(format!("{} ({}) is shutting down", member.id, member.pod))
             }
-            MemberState::Down(why) | MemberState::Unknown(why) => {
-                Some(format!("{} ({}): {why}", member.id, member.pod))
-            }
+            MemberState::Down(why) => Some(format!("{} ({}): {why}", member.id, member.pod)),
+            MemberState::Unknown => None,
         })
         .collect();
     // Servers that start for the first time are not up yet; those that cannot start are down.
@@ -347,8 +354,13 @@ fn zone_tolerant_now(topology: &Topology, voters: usize, found: &Report) -> Find
 fn membership(found: &Report) -> Finding {
     let finding =
         |status, reason, sentence| Finding::new("MembershipInSync", status, reason, sentence);
+    if let Some(not_known) =
+        not_known("MembershipInSync", found).filter(|_| found.ensemble.is_none())
+    {
+        return not_known;
+    }
     match (&found.ensemble, &found.membership) {
-        (None, _) => not_founded("MembershipInSync", found),
+        (None, _) => finding(None, "NotFounded", "The ensemble has no members yet.".to_owned()),
         (Some(ensemble), Membership::InSync) => finding(
             Some(true),
             "AsSpecified",
@@ -378,9 +390,9 @@ fn storage(inventory: &Inventory, found: &Report, outcome: &Outcome) -> Finding 
         (Resize::Unknown, Err(why)) => {
             finding(None, "VolumesUnknown", format!("The volumes could not be listed: {why}."))
         }
-        (Resize::Unknown, Ok(_)) => {
-            finding(None, "NotFounded", "There are no volumes yet.".to_owned())
-        }
+        (Resize::Unknown, Ok(_)) => not_known("StorageResized", found).unwrap_or_else(|| {
+            finding(None, "SizeUnknown", "The size the spec asks for is no quantity.".to_owned())
+        }),
     }
 }
 

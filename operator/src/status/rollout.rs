@@ -65,7 +65,7 @@ pub(super) fn status(
 fn is_between_pods(found: &Report, restarting: &Restarting) -> bool {
     let mut members = found.ensemble.iter().flat_map(|e| &e.members).zip(&found.members);
     members.any(|(member, state)| match state {
-        MemberState::Missing | MemberState::Terminating | MemberState::Unknown(_) => {
+        MemberState::Missing | MemberState::Terminating | MemberState::Unknown => {
             i32::from(member.id.0) == restarting.id
         }
         MemberState::Up | MemberState::Down(_) => false,

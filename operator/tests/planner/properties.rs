@@ -8,7 +8,7 @@ use zab_operator::memory::Memory;
 use zab_operator::plan::{Plan, plan};
 use zab_operator::quorum::majority;
 
-use crate::world::{World, key};
+use crate::world::{Hidden, World, key};
 
 /// Seconds in which everything must come right once nothing new happens: the longest is a server
 /// that does not come back, then a halted rollout that a new spec resumes, then a whole rollout.
@@ -42,6 +42,15 @@ enum Happening {
     ForgetSet(usize),
     ForgetBudget,
     Blind(bool),
+    /// A read fails, or works again.
+    Hide(Hidden, bool),
+}
+
+fn hide() -> impl Strategy<Value = Happening> {
+    let reads = [Hidden::Record, Hidden::Objects, Hidden::Revisions, Hidden::Pods, Hidden::Volumes];
+    let fails = prop_oneof![1 => Just(true), 2 => Just(false)];
+    (prop::sample::select(reads.to_vec()), fails)
+        .prop_map(|(read, fails)| Happening::Hide(read, fails))
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -70,6 +79,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (0..3_usize).prop_map(ForgetSet),
         1 => Just(ForgetBudget),
         1 => any::<bool>().prop_map(Blind),
+        3 => hide(),
     ]
 }
 
@@ -85,6 +95,7 @@ fn mishap() -> impl Strategy<Value = Happening> {
         1 => Just(Depose),
         1 => Just(RestartOperator),
         1 => any::<bool>().prop_map(Blind),
+        3 => hide(),
     ]
 }
 
@@ -164,6 +175,12 @@ impl Story {
                 world.objects.remove(&key(Kind::PodDisruptionBudget, "x"));
             }
             Happening::Blind(blind) => world.blind = *blind,
+            Happening::Hide(read, true) => {
+                world.hidden.insert(*read);
+            }
+            Happening::Hide(read, false) => {
+                world.hidden.remove(read);
+            }
         }
         self.nothing_went_wrong();
     }
@@ -214,6 +231,7 @@ impl Story {
     /// The user settles on a good spec, the machines work, the operator looks every five seconds.
     fn calm(&mut self) {
         self.world.blind = false;
+        self.world.hidden.clear();
         // Other members than it was founded with are refused for good, so the user gives that up.
         let record = self.world.inventory().record.unwrap();
         let recorded = self.world.status().members.len();
@@ -258,7 +276,7 @@ fn voters() -> impl Strategy<Value = i32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     /// Quorum, data, founding once, idempotent prefixes, staleness: checked after every happening.
     /// Stability: once nothing new happens, the world comes right and the plan is empty.
@@ -299,6 +317,7 @@ proptest! {
             story.happens(mishap);
         }
         story.world.blind = false;
+        story.world.hidden.clear();
         let end = story.world.now + CALM_SECONDS;
         while !story.has_quorum() && story.world.now < end {
             story.look_for(5);

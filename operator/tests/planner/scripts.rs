@@ -11,6 +11,7 @@
 //! - `refuse-pods TAG`: no pod of this image is made any more, as when a policy forbids it.
 //! - `steal NAME`: somebody else has a Service of that name.
 //! - `blind on|off`: the operator cannot reach the servers.
+//! - `hide [record] [objects] [revisions] [pods] [volumes]`: only these reads fail from now on.
 //! - `restart-operator`: it forgets all it remembers.
 //! - `recreate`: the resource is deleted and made anew; volumes stay.
 //! - `status`, `conditions`, `events`: print.
@@ -24,7 +25,7 @@ use zab_operator::crd::spec::ConfigValue;
 use zab_operator::inventory::{Kind, Process};
 use zab_operator::memory::Memory;
 
-use crate::world::{CRASH_SECONDS, World, key};
+use crate::world::{CRASH_SECONDS, Hidden, World, key};
 
 #[test]
 fn scripts() {
@@ -143,12 +144,27 @@ fn trouble(
             world.objects.insert(key(Kind::Service, pos(args)?), foreign);
         }
         "refuse-pods" => world.refused_image = Some(pos(args)?.to_owned()),
+        "hide" => {
+            let hidden = std::iter::from_fn(|| args.next_pos()).map(hidden);
+            world.hidden = hidden.collect::<Result<_, _>>()?;
+        }
         "blind" => world.blind = pos(args)? == "on",
         "restart-operator" => world.memory = Memory::default(),
         "recreate" => recreate(world),
         other => return Err(format!("unknown command {other}").into()),
     }
     Ok(())
+}
+
+fn hidden(name: &str) -> Result<Hidden, Box<dyn Error>> {
+    Ok(match name {
+        "record" => Hidden::Record,
+        "objects" => Hidden::Objects,
+        "revisions" => Hidden::Revisions,
+        "pods" => Hidden::Pods,
+        "volumes" => Hidden::Volumes,
+        other => return Err(format!("hide {other}?").into()),
+    })
 }
 
 fn reconcile(world: &mut World, limit: usize, output: &mut String) -> Result<(), Box<dyn Error>> {

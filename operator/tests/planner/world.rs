@@ -1,7 +1,7 @@
 //! A model of the API server, the StatefulSet controller, the kubelets and the operator's loop.
 //! It executes the planner's steps with their preconditions, and can fail between any two.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -45,6 +45,16 @@ pub(crate) struct WorldPod {
     pub(crate) crashes: i32,
 }
 
+/// A read that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hidden {
+    Record,
+    Objects,
+    Revisions,
+    Pods,
+    Volumes,
+}
+
 impl WorldPod {
     /// Whether its image cannot be pulled.
     pub(crate) fn is_bad(&self) -> bool {
@@ -70,6 +80,8 @@ pub(crate) struct World {
     pub(crate) violation: Option<String>,
     pub(crate) told: Vec<String>,
     pub(crate) next: u64,
+    /// What the API server does not answer for.
+    pub(crate) hidden: BTreeSet<Hidden>,
     /// Pods of this image are refused, as by a quota.
     pub(crate) refused_image: Option<String>,
 }
@@ -97,6 +109,7 @@ impl World {
             violation: None,
             told: Vec::new(),
             next: 1,
+            hidden: BTreeSet::new(),
             refused_image: None,
         }
     }
@@ -155,9 +168,29 @@ impl World {
             committed_before: None,
             record,
         };
+        self.hide(&mut inventory);
         let now = Duration::from_secs(self.now.unsigned_abs());
         self.memory.take_in(&desired, &mut inventory, now);
         inventory
+    }
+
+    /// Reads that fail leave unknown facts.
+    fn hide(&self, inventory: &mut Inventory) {
+        fn unknown<T>(fact: &mut Result<T, String>) {
+            *fact = Err("the API server does not answer".to_owned());
+        }
+        for hidden in &self.hidden {
+            match hidden {
+                Hidden::Record => unknown(&mut inventory.record),
+                Hidden::Objects => unknown(&mut inventory.objects),
+                Hidden::Revisions => unknown(&mut inventory.revisions),
+                Hidden::Volumes => unknown(&mut inventory.volumes),
+                Hidden::Pods => {
+                    unknown(&mut inventory.pods);
+                    inventory.reports.clear();
+                }
+            }
+        }
     }
 
     fn report(&self, pod: &str) -> Result<zab_operator::exposition::ServerReport, String> {
