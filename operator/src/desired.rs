@@ -12,6 +12,7 @@ use crate::crd::ZabCluster;
 use crate::crd::spec::{
     DataVolume, Disruption, Image, Pods, PullPolicy, Rollout, Services, Zone, ZoneFailurePolicy,
 };
+use crate::crd::status::ImageDefaults;
 use crate::names;
 use crate::quorum::{ServerId, spread, zone_max};
 
@@ -23,9 +24,9 @@ const TICK_DEFAULT_MS: u64 = 2000;
 /// Settings of the operator itself.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Image repository of servers whose spec names none.
+    /// Image repository of new ensembles whose spec names none.
     pub server_image_repository: String,
-    /// Version of servers whose spec names none.
+    /// Version of new ensembles whose spec names none.
     pub server_version: String,
 }
 
@@ -66,6 +67,10 @@ pub struct Desired {
     pub topology: Topology,
     /// What the pods are made from.
     pub revision: Revision,
+    /// What was filled in where the spec leaves the image open.
+    pub image_defaults: ImageDefaults,
+    /// The image that this operator would choose now, if that is another one.
+    pub newer_image: Option<String>,
     /// Volumes.
     pub storage: DataVolume,
     /// Services.
@@ -169,6 +174,14 @@ impl Desired {
         let config: BTreeMap<String, String> =
             spec.config.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect();
         tick_ms(&config)?;
+        let offered = ImageDefaults {
+            repository: settings.server_image_repository.clone(),
+            version: settings.server_version.clone(),
+        };
+        let recorded = cluster.status.as_ref().and_then(|status| status.image_defaults.clone());
+        let image_defaults = recorded.unwrap_or_else(|| offered.clone());
+        let image_now = image(&spec.image, spec.version.as_deref(), &image_defaults);
+        let image_offered = image(&spec.image, spec.version.as_deref(), &offered);
         Ok(Self {
             name: cluster.name_any(),
             namespace: cluster.namespace().ok_or(Error::Incomplete("namespace"))?,
@@ -176,13 +189,15 @@ impl Desired {
             generation: cluster.metadata.generation.ok_or(Error::Incomplete("generation"))?,
             topology,
             revision: Revision {
-                image: image(&spec.image, spec.version.as_deref(), settings),
+                image: image_now.clone(),
                 pull_policy: spec.image.pull_policy,
                 pull_secrets: spec.image.pull_secrets.clone(),
                 config,
                 pods: spec.pods.clone(),
                 restart_nonce: spec.rollout.restart_nonce.clone(),
             },
+            image_defaults,
+            newer_image: (image_offered != image_now).then_some(image_offered),
             storage: spec.storage.data.clone(),
             services: spec.services.clone(),
             disruption: spec.disruption.clone(),
@@ -271,12 +286,12 @@ fn zones(
         .collect())
 }
 
-fn image(image: &Image, version: Option<&str>, settings: &Settings) -> String {
-    let repository = image.repository.as_ref().unwrap_or(&settings.server_image_repository);
+fn image(image: &Image, version: Option<&str>, defaults: &ImageDefaults) -> String {
+    let repository = image.repository.as_ref().unwrap_or(&defaults.repository);
     if let Some(digest) = &image.digest {
         return format!("{repository}@{digest}");
     }
-    let tag = image.tag.as_deref().or(version).unwrap_or(&settings.server_version);
+    let tag = image.tag.as_deref().or(version).unwrap_or(&defaults.version);
     format!("{repository}:{tag}")
 }
 

@@ -56,10 +56,10 @@ struct RunArguments {
     /// Where to serve /metrics, /livez and /readyz.
     #[arg(long, default_value = "0.0.0.0:8080")]
     metrics_address: SocketAddr,
-    /// Image repository of servers whose spec names none.
+    /// Image repository of new ensembles whose spec names none.
     #[arg(long, default_value = "zab-server")]
     server_image_repository: String,
-    /// Version of servers whose spec names none.
+    /// Version of new ensembles whose spec names none.
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     server_version: String,
     /// Format of the log.

@@ -87,6 +87,7 @@ pub fn status(
         ready_replicas: recorded.ready_replicas,
         bootstrapped: recorded.bootstrapped || found.formed,
         ensemble_id: recorded.ensemble_id.clone(),
+        image_defaults: Some(desired.image_defaults.clone()),
         version: recorded.version.clone(),
         membership: None,
         members: recorded.members.clone(),

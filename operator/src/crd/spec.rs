@@ -113,7 +113,8 @@ pub struct ZabClusterSpec {
     pub replicas: i32,
 
     /// Version of the server: the image tag, unless `image.tag` or `image.digest` is given.
-    /// Default: the version of the operator.
+    /// Default: the version of the operator that created the ensemble; a newer operator does not
+    /// change it, but says so by the condition UpdateAvailable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"))]
     pub version: Option<String>,

@@ -27,6 +27,10 @@ pub struct ZabClusterStatus {
     /// The identity of the ensemble, kept by its volumes too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ensemble_id: Option<String>,
+    /// What the operator filled in where the spec leaves the image open. It is kept from the first
+    /// pass on, so that an update of the operator restarts no server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_defaults: Option<ImageDefaults>,
     /// Version the servers report; several while they differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -47,6 +51,16 @@ pub struct ZabClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// What is used of the image where the spec leaves it open.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageDefaults {
+    /// Used when `spec.image.repository` is not given.
+    pub repository: String,
+    /// Used when neither `spec.version` nor a tag or digest is given.
+    pub version: String,
 }
 
 /// Who leads the ensemble.

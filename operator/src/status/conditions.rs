@@ -82,6 +82,7 @@ pub(super) fn findings(
         zone_tolerant(desired, found),
         membership,
         storage,
+        update_available(desired),
         stalled,
     ]
 }
@@ -393,6 +394,27 @@ fn storage(inventory: &Inventory, found: &Report, outcome: &Outcome) -> Finding 
         (Resize::Unknown, Ok(_)) => not_known("StorageResized", found).unwrap_or_else(|| {
             finding(None, "SizeUnknown", "The size the spec asks for is no quantity.".to_owned())
         }),
+    }
+}
+
+/// Whether this operator would choose another image, which it never does by itself.
+fn update_available(desired: &Desired) -> Finding {
+    let finding =
+        |status, reason, sentence| Finding::new("UpdateAvailable", Some(status), reason, sentence);
+    match &desired.newer_image {
+        Some(newer) => finding(
+            true,
+            "OtherDefault",
+            format!(
+                "The spec leaves the image open, and this operator would now choose {newer}; set \
+                 spec.version or spec.image to change it."
+            ),
+        ),
+        None => finding(
+            false,
+            "UpToDate",
+            format!("The image is the one that was asked for: {}.", desired.revision.image),
+        ),
     }
 }
 

@@ -13,6 +13,7 @@
 //! - `blind on|off`: the operator cannot reach the servers.
 //! - `hide [record] [objects] [revisions] [pods] [volumes]`: only these reads fail from now on.
 //! - `restart-operator`: it forgets all it remembers.
+//! - `upgrade-operator VERSION`: another operator goes on.
 //! - `recreate`: the resource is deleted and made anew; volumes stay.
 //! - `status`, `conditions`, `events`: print.
 
@@ -150,6 +151,10 @@ fn trouble(
         }
         "blind" => world.blind = pos(args)? == "on",
         "restart-operator" => world.memory = Memory::default(),
+        "upgrade-operator" => {
+            world.memory = Memory::default();
+            world.operator_version = pos(args)?.to_owned();
+        }
         "recreate" => recreate(world),
         other => return Err(format!("unknown command {other}").into()),
     }

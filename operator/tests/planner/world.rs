@@ -82,6 +82,7 @@ pub(crate) struct World {
     pub(crate) next: u64,
     /// What the API server does not answer for.
     pub(crate) hidden: BTreeSet<Hidden>,
+    pub(crate) operator_version: String,
     /// Pods of this image are refused, as by a quota.
     pub(crate) refused_image: Option<String>,
 }
@@ -110,6 +111,7 @@ impl World {
             told: Vec::new(),
             next: 1,
             hidden: BTreeSet::new(),
+            operator_version: "1.0".to_owned(),
             refused_image: None,
         }
     }
@@ -138,7 +140,7 @@ impl World {
     pub(crate) fn desired(&self) -> Desired {
         let settings = Settings {
             server_image_repository: "zab-server".to_owned(),
-            server_version: "1.0".to_owned(),
+            server_version: self.operator_version.clone(),
         };
         Desired::parse(&self.cluster, &settings).unwrap()
     }
