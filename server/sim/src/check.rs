@@ -8,6 +8,7 @@ mod answers;
 mod disk;
 mod model;
 mod protocol;
+mod sessions;
 
 pub(crate) use answers::Heard;
 pub(crate) use disk::DiskGhost;
@@ -15,7 +16,8 @@ pub(crate) use model::{Committed, Kind, Model, Seen, digests};
 
 use std::collections::BTreeMap;
 
-use zab::{Epoch, LinkId, Zxid};
+use replica::SessionId;
+use zab::{Epoch, LinkId, Millis, Zxid};
 
 use crate::history::{EMPTY, Histories, NodeId};
 use crate::trace::{Time, Violation};
@@ -40,6 +42,10 @@ pub(crate) struct ServerGhost {
     leads: Option<Epoch>,
     /// The last proposal it acknowledged on each link.
     acked: BTreeMap<LinkId, Zxid>,
+    /// When its process was last told of each session, on the clock of the process.
+    heard: BTreeMap<SessionId, Millis>,
+    /// When it began to lead.
+    leads_since: Millis,
 }
 
 impl ServerGhost {

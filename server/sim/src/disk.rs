@@ -183,6 +183,11 @@ impl SimDisk {
         matches!(lock(&self.0).mood, Mood::Failed(_) | Mood::Killed)
     }
 
+    /// Whether a sync has failed, and nothing worse has happened.
+    pub(crate) fn has_failed_sync(&self) -> bool {
+        matches!(lock(&self.0).mood, Mood::Failed(_))
+    }
+
     /// Works again as it should.
     pub(crate) fn mend(&self) {
         lock(&self.0).mood = Mood::Sound;

@@ -128,7 +128,10 @@ impl LogWorker {
                 };
                 self.store.save_epochs(saved)?;
                 check.on_epochs_saved(host, saved);
-                Done::Report(Input::EpochsSaved { epochs })
+                match self.planted {
+                    Some(Planted::EpochReportedEarly) => Done::Silent,
+                    _ => Done::Report(Input::EpochsSaved { epochs }),
+                }
             }
             LogTask::Truncate { after, rebuild } => {
                 if self.planted != Some(Planted::TruncSkipped) {
@@ -137,6 +140,7 @@ impl LogWorker {
                     check.on_cut(host, after);
                 }
                 let tree = match rebuild {
+                    Rebuild::FromDisk if self.planted == Some(Planted::TreeNotRebuilt) => None,
                     Rebuild::Keep => None,
                     Rebuild::FromDisk => Some(Box::new(self.store.reload()?)),
                 };
@@ -149,6 +153,11 @@ impl LogWorker {
                 let snapshot = self.store.begin_snapshot(tree)?;
                 self.is_writing = true;
                 Done::Snapshot(snapshot)
+            }
+            LogTask::InstallSnapshot { zxid, .. }
+                if self.planted == Some(Planted::SnapshotNotPersisted) =>
+            {
+                Done::Report(Input::SnapshotInstalled { zxid })
             }
             LogTask::InstallSnapshot { zxid, tree } => {
                 let target = check.on_installing(host, zxid);

@@ -15,15 +15,33 @@ pub enum Planted {
     TruncSkipped,
     /// A server that restarts forgets to which epoch it has promised: nothing keeps an old leader out.
     ForgottenPromise,
+    /// Epochs are reported saved as soon as they are given to the log.
+    EpochReportedEarly,
+    /// A snapshot of the leader is taken over in memory only (ZOOKEEPER-3642).
+    SnapshotNotPersisted,
+    /// The tree is kept when what it holds is cut from the log (ZOOKEEPER-2845, 5094).
+    TreeNotRebuilt,
+    /// A server that lost its disk votes as if it never had one.
+    WipedVotes,
+    /// The leader hears of no session.
+    SessionsUnheard,
+    /// The leader hears of every session all the time.
+    SessionsImmortal,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 11] = [
         Self::AckBeforeFsync,
         Self::CommitWithoutMajority,
         Self::EpochBeforeHistory,
         Self::TruncSkipped,
         Self::ForgottenPromise,
+        Self::EpochReportedEarly,
+        Self::SnapshotNotPersisted,
+        Self::TreeNotRebuilt,
+        Self::WipedVotes,
+        Self::SessionsUnheard,
+        Self::SessionsImmortal,
     ];
 }

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use replica::SessionId;
 use zab::Standing;
 
 use crate::check::{Model, name};
@@ -105,6 +106,15 @@ fn live(world: &mut World) -> Time {
         let what = format!("not all servers have everything: {}", standings(world));
         world.check.fail("Convergence", what);
     }
+    let timeout_us = world.profile.session_timeout_ms.unsigned_abs() as u64 * MS;
+    let expiry_us = timeout_us + 4 * world.profile.tick_ms * MS + 5 * SECOND;
+    let is_open = |world: &World| dead_session(world).is_some() || !has_settled(world);
+    if !run_while(world, expiry_us, is_open)
+        && let Some(session) = dead_session(world)
+    {
+        let what = format!("session {session} has no client and does not end");
+        world.check.fail("SessionExpiry", what);
+    }
     if world.check.violation().is_none() {
         read_back(world);
     }
@@ -145,6 +155,12 @@ fn has_settled(world: &World) -> bool {
             .servers
             .iter()
             .all(|server| server.in_tree() == committed && server.disk.floor == committed)
+}
+
+/// A session without a client.
+fn dead_session(world: &World) -> Option<SessionId> {
+    let sessions = world.clients.iter().filter_map(|client| client.session);
+    world.check.dead_session(&sessions.map(|(id, _)| id).collect())
 }
 
 fn standings(world: &World) -> String {

@@ -41,7 +41,40 @@ fn a_truncation_that_is_skipped_is_caught() {
 
 #[test]
 fn an_old_leader_that_is_not_fenced_is_caught() {
-    // Or the promise is seen to be broken on the disk before two leaders come of it.
-    let checks = ["Leadership1", "Leadership2", "EpochsOnDisk"];
-    caught(Planted::ForgottenPromise, 500, &checks);
+    caught(Planted::ForgottenPromise, 500, &["Leadership1", "Leadership2"]);
+}
+
+#[test]
+fn epochs_that_are_vouched_for_before_they_are_saved_are_caught() {
+    // What is acked is not on the disk yet, or a promise is given that a power cut takes back.
+    let checks = ["AckConsistency", "Leadership1", "Leadership2", "EpochsOnDisk"];
+    caught(Planted::EpochReportedEarly, 50, &checks);
+}
+
+#[test]
+fn a_snapshot_that_is_not_written_is_caught() {
+    caught(Planted::SnapshotNotPersisted, 50, &["HistoryBeforeEpoch", "AckConsistency"]);
+}
+
+#[test]
+fn a_tree_that_keeps_what_was_cut_from_the_log_is_caught() {
+    let checks = ["HistoryConsistency", "TotalOrder", "EqualDigests"];
+    caught(Planted::TreeNotRebuilt, 200, &checks);
+}
+
+#[test]
+fn a_server_that_votes_with_an_empty_disk_is_caught() {
+    let checks =
+        ["Leadership2", "LeaderLogCompleteness", "CommittedLogDurability", "PrefixConsistency"];
+    caught(Planted::WipedVotes, 1000, &checks);
+}
+
+#[test]
+fn sessions_that_end_too_early_are_caught() {
+    caught(Planted::SessionsUnheard, 50, &["SessionExpiry"]);
+}
+
+#[test]
+fn sessions_that_never_end_are_caught() {
+    caught(Planted::SessionsImmortal, 50, &["SessionExpiry"]);
 }

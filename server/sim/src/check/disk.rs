@@ -27,6 +27,12 @@ impl Check {
     pub(crate) fn on_save_epochs(&mut self, host: usize, epochs: Epochs) {
         let server = &mut self.servers[host];
         let tip = server.tip();
+        // Whoever has forgotten what is on the disk has to find out by itself.
+        let before = server.disk.vouching.back().map_or(server.disk.epochs, |(it, _)| *it);
+        let epochs = Epochs {
+            accepted: epochs.accepted.max(before.accepted),
+            current: epochs.current.max(before.current),
+        };
         server.disk.vouching.push_back((epochs, tip));
     }
 

@@ -22,6 +22,7 @@ impl Check {
         server.is_serving = false;
         server.leads = None;
         server.acked.clear();
+        server.heard.clear();
         server.chain.clear();
         server.applied = 0;
         server.restoring = 0;

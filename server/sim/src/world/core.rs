@@ -24,7 +24,11 @@ impl World {
             let mut outputs = std::mem::take(&mut process.outputs);
             // Where in the outputs the tree was rebuilt, and to which zxid.
             let mut restored = Vec::new();
-            for input in batch.drain(..) {
+            for mut input in batch.drain(..) {
+                self.check.on_heard(host, now.monotonic, &input);
+                if self.planted == Some(Planted::SessionsUnheard) {
+                    forget_sessions(&mut input);
+                }
                 match &input {
                     Input::Truncated { tree: Some(tree), .. } => {
                         restored.push((outputs.len(), Zxid(tree.last_zxid())));
@@ -104,11 +108,15 @@ impl World {
         if log_tasks.is_empty() {
             return;
         }
-        if self.planted == Some(Planted::AckBeforeFsync) {
-            for task in log_tasks.iter() {
-                if let LogTask::Append { append, .. } = task {
+        for task in log_tasks.iter() {
+            match (task, self.planted) {
+                (LogTask::Append { append, .. }, Some(Planted::AckBeforeFsync)) => {
                     self.report(host, Input::Durable { append: *append });
                 }
+                (LogTask::SaveEpochs(epochs), Some(Planted::EpochReportedEarly)) => {
+                    self.report(host, Input::EpochsSaved { epochs: *epochs });
+                }
+                _ => {}
             }
         }
         if let Some(process) = &mut self.hosts[host].process {
@@ -180,6 +188,16 @@ impl World {
             }
             self.check.on_standing(host, *standing);
         }
+        let Some(process) = &self.hosts[host].process else { return };
+        let now = process.monotonic(self.now);
+        match report {
+            Report::Became(Standing::Leading { .. }) => self.check.on_leading(host, now),
+            Report::SessionExpired { session } => {
+                let timeout_ms = self.profile.session_timeout_ms.unsigned_abs().into();
+                self.check.on_expired(host, now, *session, timeout_ms);
+            }
+            Report::Became(_) => {}
+        }
     }
 
     fn send(&mut self, host: usize, link: LinkId, message: PeerMessage) {
@@ -210,6 +228,17 @@ impl World {
             let message = PeerMessage::Zab(Message::Ack { zxid });
             self.report(host, Input::Message { link, message });
         }
+    }
+}
+
+/// Planted: nothing is heard of sessions.
+fn forget_sessions(input: &mut Input) {
+    match input {
+        Input::Touched { sessions } => sessions.clear(),
+        Input::Message { message: PeerMessage::Zab(Message::Ping { sessions, .. }), .. } => {
+            sessions.clear();
+        }
+        _ => {}
     }
 }
 

@@ -56,15 +56,16 @@ impl World {
             Fault::Kill if self.runs(host) => self.stop(host, Stop::Killed),
             Fault::PowerCut if self.runs(host) => self.stop(host, Stop::PowerCut),
             Fault::PowerCutMany => self.cut_power_of_many(),
-            Fault::PowerCutInDisk if self.runs(host) => {
+            // A host that is down is struck while it recovers.
+            Fault::PowerCutInDisk => {
                 let operations = self.random.below(16);
                 self.hosts[host].disk.cut_power_after(operations);
             }
-            Fault::KillInDisk if self.runs(host) => {
+            Fault::KillInDisk => {
                 let operations = self.random.below(16);
                 self.hosts[host].disk.kill_after(operations);
             }
-            Fault::DiskError if self.runs(host) => {
+            Fault::DiskError => {
                 let shown = if self.now.is_multiple_of(2) { Shown::Medium } else { Shown::Memory };
                 self.hosts[host].disk.fail_next_sync(shown);
             }

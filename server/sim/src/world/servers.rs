@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use replica::shard::Limits;
-use replica::{Input, Now, PeerMessage, Replica, Shard, ShardId};
+use replica::{Input, Now, PeerMessage, Replica, SessionId, Shard, ShardId};
 use store::{Empty, Options, Store};
 use tree::SharedTree;
 use zab::{Millis, Standing};
@@ -39,7 +39,11 @@ impl World {
         Options {
             segment_bytes: self.profile.segment_bytes,
             history_bytes: self.profile.history_bytes_max,
-            empty: if self.hosts[host].is_founded { Empty::IsSuspect } else { Empty::IsNew },
+            empty: match self.planted {
+                Some(Planted::WipedVotes) => Empty::IsNew,
+                _ if self.hosts[host].is_founded => Empty::IsSuspect,
+                _ => Empty::IsNew,
+            },
             hash_seed: HASH_SEED,
         }
     }
@@ -198,12 +202,16 @@ impl World {
             HostEvent::PrepareSegment => {
                 let maintenance = self.hosts[host].process.as_ref().map(|it| &it.log.maintenance);
                 if let Some(Err(error)) = maintenance.map(|it| it.prepare_segment()) {
-                    self.storage_failed(host, &error);
+                    self.housekeeping_failed(host, &error);
                 }
             }
             HostEvent::ReportTouched => {
                 let touched =
                     self.hosts[host].process.as_mut().and_then(|it| it.shard.take_touched());
+                let touched = match self.planted {
+                    Some(Planted::SessionsImmortal) => Some(self.all_sessions(host)),
+                    _ => touched,
+                };
                 self.inputs(host, touched.into_iter().collect());
                 let at = self.now + self.profile.tick_ms * MS / 4;
                 self.schedule_host(at, host, HostEvent::ReportTouched);
@@ -272,14 +280,49 @@ impl World {
         }
     }
 
+    /// Planted: all sessions as heard of.
+    fn all_sessions(&self, host: usize) -> Input {
+        let tree = self.hosts[host].process.as_ref().map(|it| it.tree.read());
+        let sessions = tree.iter().flat_map(|it| it.sessions()).map(|(id, _)| SessionId(id));
+        Input::Touched { sessions: sessions.collect() }
+    }
+
+    /// The snapshot thread writes; between two of its writes the log thread may take steps.
     fn write_snapshot(&mut self, host: usize) {
-        let Some(process) = &mut self.hosts[host].process else { return };
+        let Self { hosts, check, random, .. } = self;
+        let Some(process) = &mut hosts[host].process else { return };
         let Some(snapshot) = process.snapshot.take() else { return };
-        let written = snapshot.write(&mut |_| {});
-        let removed = written.and_then(|_| process.log.maintenance.remove_old(3));
+        let mut done = Vec::new();
+        let written = snapshot.write(&mut |_| {
+            if process.log.has_work() && done.last().is_none_or(Result::is_ok) && random.one_in(4) {
+                done.push(process.log.step(check));
+            }
+        });
+        let removed = process.log.maintenance.remove_old(3);
         process.log.is_writing = false;
-        if let Err(error) = removed {
-            self.storage_failed(host, &error);
+        for done in done {
+            match done {
+                Ok(Done::Report(input)) => self.report(host, input),
+                Ok(Done::Snapshot(_)) => unreachable!("one is being written"),
+                Ok(Done::Silent) => {}
+                Err(error) => return self.storage_failed(host, &error),
+            }
+        }
+        for error in [written.err(), removed.err()].into_iter().flatten() {
+            self.housekeeping_failed(host, &error);
+        }
+    }
+
+    /// What nobody waits for may fail, as in production; unless it is the end of the process.
+    fn housekeeping_failed(&mut self, host: usize, error: &store::Error) {
+        if self.hosts[host].process.is_none() {
+            return;
+        }
+        if self.hosts[host].disk.has_failed_sync() {
+            self.trace.line(self.now, || format!("{}: {error}", name(host)));
+            self.hosts[host].disk.mend();
+        } else {
+            self.storage_failed(host, error);
         }
     }
 
