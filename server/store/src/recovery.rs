@@ -37,6 +37,8 @@ pub struct Report {
     pub digest_differs: bool,
     /// The torn tail that was cut, if there was one.
     pub cut: Option<Cut>,
+    /// The log did not lead up to the snapshot, which a leader sent in place of it. It was removed.
+    pub log_replaced: bool,
 }
 
 /// A torn tail: what a crash left of a write that was never reported durable.
@@ -57,7 +59,7 @@ pub(crate) struct Repair {
     pub(crate) torn: Option<(String, u64)>,
     /// Give back the prepared space of this file.
     pub(crate) trim: Option<(String, u64)>,
-    /// Remove these files: they hold no record.
+    /// Remove these files: they hold no record, or those of another history.
     pub(crate) empty: Vec<String>,
     /// Write this part of a file once more, as it was read, and sync it.
     pub(crate) unsure: Option<Unsure>,
@@ -108,6 +110,7 @@ pub(crate) fn recover(
         };
     };
     let newest_seen = snapshots_skipped.first().map_or(base, |(zxid, ..)| *zxid);
+    let skipped = snapshots_skipped.iter().map(|(zxid, ..)| *zxid).collect();
     let mut replay = Replay {
         files,
         base,
@@ -125,6 +128,7 @@ pub(crate) fn recover(
             },
             repair: Repair::default(),
         },
+        skipped,
         previous: None,
         digest: None,
         changes: Vec::new(),
@@ -134,6 +138,10 @@ pub(crate) fn recover(
     for first in &logs[start..] {
         replay.file(&segment::name(*first))?;
     }
+    let last_logged = match replay.previous {
+        None => last_record(files, &logs[..start])?,
+        some => some,
+    };
     let mut history = replay.finish();
     if history.last < newest_seen {
         return Err(Error::Refused {
@@ -146,8 +154,32 @@ pub(crate) fn recover(
             ),
         });
     }
+    if last_logged.is_some_and(|last| last < base) {
+        // The power failed between a received snapshot and the removal of the log it replaces. The next transaction must not
+        // make that log look as if it led up to it.
+        let empty = logs.iter().map(|first| segment::name(*first)).collect();
+        history.repair = Repair { empty, ..Repair::default() };
+        history.report.cut = None;
+        history.report.log_replaced = true;
+        return Ok(Some(history));
+    }
     extend_recent(files, &logs[..start], base, &mut history.recent)?;
     Ok(Some(history))
+}
+
+/// The last record in these log files.
+fn last_record(files: &Files, logs: &[Zxid]) -> Result<Option<Zxid>> {
+    for first in logs.iter().rev() {
+        let mut reader = Reader::open(files, &segment::name(*first))?;
+        let mut last = None;
+        while let Some(record) = reader.next()? {
+            last = Some(record.zxid);
+        }
+        if last.is_some() {
+            return Ok(last);
+        }
+    }
+    Ok(None)
 }
 
 /// The newest good snapshot with its zxid, and the damaged ones that are newer, newest first.
@@ -186,6 +218,8 @@ struct Replay<'a> {
     files: &'a Files,
     base: Zxid,
     history: History,
+    /// The damaged snapshots that are newer.
+    skipped: Vec<Zxid>,
     /// The record before, whether it was applied or not.
     previous: Option<Zxid>,
     /// The digest that the leader computed for the tree after the last transaction.
@@ -271,7 +305,8 @@ impl Replay<'_> {
         self.previous = Some(zxid);
         if zxid > self.base {
             let last = self.history.last;
-            if !may_follow(last, zxid) {
+            let is_missed = |snapshot: &Zxid| last < *snapshot && *snapshot < zxid;
+            if !may_follow(last, zxid) || self.skipped.iter().any(is_missed) {
                 return corrupt(format!(
                     "transaction {zxid} follows {last}, expected {} or the first of a later epoch; \
                      what was between is lost",
@@ -318,6 +353,7 @@ impl Replay<'_> {
 /// Adds older transactions while they fit. Best effort: these files are only read to spare learners
 /// a snapshot.
 fn extend_recent(files: &Files, older: &[Zxid], base: Zxid, recent: &mut Recent) -> Result<()> {
+    let snapshots = snapshot_file::list(files)?;
     for first in older.iter().rev() {
         if recent.room() == 0 {
             return Ok(());
@@ -331,6 +367,12 @@ fn extend_recent(files: &Files, older: &[Zxid], base: Zxid, recent: &mut Recent)
         // history.
         let at_snapshot = recent.first().is_none_or(|oldest| oldest > base);
         if at_snapshot && earlier.last() != Some(base) {
+            return Ok(());
+        }
+        // Nor does the beginning of an epoch follow what a snapshot lies behind.
+        if let (Some(last), Some(oldest)) = (earlier.last(), recent.first())
+            && snapshots.iter().any(|it| last < it.zxid && it.zxid < oldest)
+        {
             return Ok(());
         }
         if reader.tail()? != Tail::Clean || !recent.prepend(earlier) {

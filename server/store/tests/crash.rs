@@ -434,3 +434,59 @@ fn a_received_snapshot_and_one_of_our_own_do_not_get_into_one_file() {
         assert_eq!((found.last, found.tree.digest()), (last, theirs.digest()));
     }
 }
+
+/// The log of the history that a snapshot replaces must not be taken for what leads up to it. When the power fails before
+/// it is removed, only the zxid of the snapshot tells the two apart; and in time the snapshot goes.
+#[test]
+fn a_replaced_history_is_never_joined_to_the_one_after_it() {
+    let zxid = |epoch, counter| Zxid::new(Epoch(epoch), counter);
+    let start = || {
+        let disk = CrashDisk::default();
+        let (mut store, found) = open(&disk).unwrap();
+        let mut tree = found.tree;
+        store.save_epochs(epochs(2, 2)).unwrap();
+        for counter in 1..=3 {
+            store.append(zxid(2, counter), &txns::create(&mut tree, zxid(2, counter), 50)).unwrap();
+        }
+        store.sync().unwrap();
+        store.save_epochs(epochs(4, 2)).unwrap();
+        (disk, store)
+    };
+    let mut theirs = txns::empty_tree();
+    txns::create(&mut theirs, zxid(3, 5), 50);
+    for operations_max in 0..40 {
+        for fate in [Fate::Lost, Fate::Kept] {
+            let (disk, mut store) = start();
+            disk.dying_after(operations_max);
+            let _ = store.install_snapshot(zxid(3, 5), &theirs.freeze());
+            drop(store);
+            let disk = disk.after_crash(fate);
+            let (mut store, found) = open(&disk).unwrap();
+            let (last, mut tree) = (found.last, found.tree);
+            let mut next = Vec::new();
+            // Snapshots come and go; three are kept.
+            for counter in 1..=5 {
+                let payload = txns::create(&mut tree, zxid(4, counter), 50);
+                store.append(zxid(4, counter), &payload).unwrap();
+                store.sync().unwrap();
+                next.push(zxid(4, counter));
+                let found = open(&disk.after_crash(Fate::Lost)).unwrap().1;
+                let first_new = found.recent.iter().position(|(it, _)| it.epoch() == Epoch(4));
+                let before =
+                    first_new.and_then(|it| it.checked_sub(1)).map(|it| found.recent[it].0);
+                let moment = format!("cut at {operations_max}, {fate:?}, {counter} later");
+                assert!(
+                    before.is_none_or(|it| it == last),
+                    "{moment}: {before:?} leads to 4:1, not {last}"
+                );
+                let writer = store.begin_snapshot(tree.freeze()).unwrap();
+                assert_eq!(writer.write(&mut |_| {}).unwrap(), Written::Durable);
+                // The power may fail between the snapshots and the logs.
+                let operations = disk.operations();
+                disk.dying_after(counter as u64 % 4);
+                let _ = store.maintenance().remove_old(3);
+                disk.dying_after(u64::MAX - operations);
+            }
+        }
+    }
+}

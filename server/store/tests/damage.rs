@@ -294,6 +294,35 @@ fn a_damaged_snapshot_that_the_log_does_not_reach_is_refused() {
 }
 
 #[test]
+fn a_damaged_snapshot_whose_transactions_no_log_has_is_refused() {
+    // The snapshot came from a leader, in place of a history that ended in an earlier epoch. Java leaves the old log.
+    let disk = CrashDisk::default();
+    let (mut store, found) = open(&disk).unwrap();
+    let mut tree = found.tree;
+    accept(&mut store, 1, 1);
+    append(&mut store, &mut tree, 1..=3);
+    drop(store);
+    let old_log = disk.get(Dir::Log, "log.100000001").unwrap();
+    let (mut store, _) = open(&disk).unwrap();
+    accept(&mut store, 3, 1);
+    let last = Zxid::new(Epoch(2), 7);
+    txns::create(&mut tree, last, 100);
+    store.install_snapshot(last, &tree.freeze()).unwrap();
+    accept(&mut store, 3, 3);
+    let next = Zxid::new(Epoch(3), 1);
+    store.append(next, &txns::create(&mut tree, next, 100)).unwrap();
+    store.sync().unwrap();
+    drop(store);
+    disk.put(Dir::Log, "log.100000001", &old_log);
+    let empty = sound().get(Dir::Data, "snapshot.0").unwrap();
+    disk.put(Dir::Data, "snapshot.0", &empty);
+    let (_, found) = open(&disk).unwrap();
+    assert_eq!((found.last, found.recent.len()), (next, 1));
+    damage(&disk, Dir::Data, "snapshot.200000007", |bytes| bytes[100] ^= 1);
+    refused(&disk, &["log.300000001", "transaction 3:1 follows 1:3", "lost"]);
+}
+
+#[test]
 fn a_compressed_snapshot_is_refused_only_when_it_is_the_newest() {
     let disk = sound();
     disk.put(Dir::Data, "snapshot.100000012.gz", b"whatever");
