@@ -25,6 +25,8 @@ use step::{Draft, Step, Wait};
 
 /// How often to look while something is under way or wrong.
 const LOOK_SOON: Duration = Duration::from_secs(5);
+/// However soon something is due, the API server is not asked more often than this.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(200);
 /// How often to look at an ensemble that is well.
 const LOOK_LATER: Duration = Duration::from_secs(30);
 
@@ -146,7 +148,11 @@ pub fn plan(desired: &Desired, inventory: &Inventory, now: Timestamp) -> Plan {
             volumes,
             waits: draft.waits,
         },
-        wake: if well { LOOK_LATER } else { LOOK_SOON },
+        wake: match draft.wake {
+            _ if well => LOOK_LATER,
+            Some(due) => due.clamp(LOOK_AGAIN_MIN, LOOK_SOON),
+            None => LOOK_SOON,
+        },
     }
 }
 

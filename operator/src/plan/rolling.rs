@@ -5,6 +5,7 @@
 //! health, which pods that are lost come back on, and why the rollout was given up.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::halting::{Halt, halt};
 use super::provision::template_revision;
@@ -236,7 +237,8 @@ fn quorum_wait(scene: &Scene<'_>, draft: &mut Draft) {
                 counted(voters, "server")
             ),
         ),
-        QuorumView::Unsettled { needed, .. } => draft.wait(
+        QuorumView::Unsettled { needed, .. } => draft.wait_until(
+            needed.saturating_sub(scene.inventory.agreed_for),
             "Confirming",
             format!(
                 "A quorum serves; samples must agree about it for {} s before it counts.",
@@ -272,7 +274,12 @@ fn restart_next(scene: &Scene<'_>, rolling: &Rolling, led: &Led, draft: &mut Dra
     }
     let mut updated = scene.servers().filter(|s| rolling.updated.contains(&s.member.id));
     if let Some(unsettled) = updated.find(|server| !server.is_settled(scene)) {
-        return draft.wait("Settling", settling(scene, &unsettled));
+        let left = unsettled.seconds_to_settle(scene).unsigned_abs();
+        return draft.wait_until(
+            Duration::from_secs(left),
+            "Settling",
+            settling(scene, &unsettled),
+        );
     }
     let Some(server) = scene.servers().find(|s| rolling.next.contains(&s.member.id)) else {
         return;

@@ -86,13 +86,18 @@ impl<'a> Server<'a> {
         if self.is_flapping() { least.max(CRASHED_READY_SECONDS) } else { least }
     }
 
+    /// Seconds until it has been ready for long enough, if it stays so: 0 if it has been.
+    pub fn seconds_to_settle(&self, scene: &Scene<'_>) -> i64 {
+        let least = self.settling_seconds(scene.desired);
+        match self.pod.map(|pod| pod.ready) {
+            Some(Ready::Since(since)) => (least - scene.now.duration_since(since).as_secs()).max(0),
+            Some(Ready::NotSince(_)) | None => least,
+        }
+    }
+
     /// Whether it is up, and has been for long enough.
     pub fn is_settled(&self, scene: &Scene<'_>) -> bool {
-        let Some(Ready::Since(since)) = self.pod.map(|pod| pod.ready) else {
-            return false;
-        };
-        let ready_seconds = scene.now.duration_since(since).as_secs();
-        *self.state == MemberState::Up && ready_seconds >= self.settling_seconds(scene.desired)
+        *self.state == MemberState::Up && self.seconds_to_settle(scene) == 0
     }
 
     /// Seconds since it was last ready, or since its pod was made.

@@ -1,6 +1,7 @@
 //! All the operator can do, and the plan while it is being written.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -117,12 +118,20 @@ pub struct Draft {
     pub steps: Vec<Step>,
     /// The reasons so far.
     pub waits: Vec<Wait>,
+    /// When to look again, if that is known better than by habit.
+    pub wake: Option<Duration>,
 }
 
 impl Draft {
     /// Adds a step.
     pub fn step(&mut self, step: Step) {
         self.steps.push(step);
+    }
+
+    /// Adds a reason for waiting that is over after `left`, unless something happens.
+    pub fn wait_until(&mut self, left: Duration, reason: &'static str, sentence: String) {
+        self.wake = Some(self.wake.map_or(left, |wake| wake.min(left)));
+        self.wait(reason, sentence);
     }
 
     /// Adds a reason for waiting, if there is one.
