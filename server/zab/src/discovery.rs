@@ -33,6 +33,8 @@ impl StateSummary {
 pub(crate) struct Discovery {
     accepted: BTreeMap<ServerId, Epoch>,
     acknowledged: BTreeSet<ServerId>,
+    /// Voters that answered without a promise that counts: they gave it before, and it did not get here.
+    withheld: BTreeSet<ServerId>,
 }
 
 impl Discovery {
@@ -44,6 +46,11 @@ impl Discovery {
     /// A voter promised to the new epoch and is not ahead of us.
     pub(crate) fn on_ack(&mut self, id: ServerId) {
         self.acknowledged.insert(id);
+    }
+
+    /// A voter has no promise for this epoch that counts.
+    pub(crate) fn on_withheld(&mut self, id: ServerId) {
+        self.withheld.insert(id);
     }
 
     /// A voter is gone before its promise could be used.
@@ -58,6 +65,12 @@ impl Discovery {
         }
         let voters = self.accepted.iter().filter(|(id, _)| ensemble.is_voter(**id));
         voters.map(|(_, accepted)| accepted.next()).max()
+    }
+
+    /// Whether a quorum is here and yet none of promises that count: another epoch would have it.
+    pub(crate) fn is_spent(&self, ensemble: &Ensemble) -> bool {
+        ensemble.is_quorum(self.acknowledged.union(&self.withheld))
+            && !self.is_acknowledged(ensemble)
     }
 
     /// Whether a quorum of voters promised.

@@ -282,6 +282,8 @@ impl Leading {
             if counts(core, progress) {
                 self.discovery.on_ack(id);
             }
+        } else if counts(core, progress) {
+            self.discovery.on_withheld(id);
         }
         let committed = core.log.committed();
         progress.enter(progress::Stage::Promised { last, committed }, now);
@@ -520,7 +522,11 @@ impl Leading {
         }
         self.learners.drop_laggards(now, init_ms, sync_ms, overdue, outputs);
         if self.stage != Stage::Broadcast {
-            if now.since(self.stage_since) > init_ms {
+            // A promise that was lost on its way cannot be given again for the same epoch.
+            let is_spent = self.stage == Stage::AwaitingPromises
+                && self.discovery.is_spent(&core.config.ensemble);
+            let limit_ms = if is_spent { core.config.tick_ms } else { init_ms };
+            if now.since(self.stage_since) > limit_ms {
                 return Some(Transition::Look);
             }
         } else {
