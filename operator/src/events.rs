@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::crd::ZabClusterStatus;
-use crate::crd::status::RolloutPhase;
+use crate::crd::status::{HaltCause, RolloutPhase};
 use crate::plan::step::Step;
 use crate::status::Outcome;
 
@@ -130,10 +130,14 @@ fn rollout(before: &ZabClusterStatus, after: &ZabClusterStatus) -> Option<Notice
             "Roll",
             format!("Revision {target} waits for spec.rollout.paused to become false."),
         )),
-        RolloutPhase::Halted => Some(Notice {
-            worry: Worry::Warning,
-            ..normal("RolloutHalted", "Roll", new.halted_reason.clone().unwrap_or_default())
-        }),
+        RolloutPhase::Halted => {
+            let reason = match new.halted_cause {
+                Some(HaltCause::CommittedWentBack) => "CommittedWentBack",
+                Some(HaltCause::ElectionStorm | HaltCause::ServerNotBack) | None => "RolloutHalted",
+            };
+            let why = new.halted_reason.clone().unwrap_or_default();
+            Some(Notice { worry: Worry::Warning, ..normal(reason, "Roll", why) })
+        }
     }
 }
 
@@ -143,6 +147,8 @@ fn conditions(before: &ZabClusterStatus, after: &ZabClusterStatus) -> Vec<Notice
         .iter()
         .map(|condition| (condition.type_.as_str(), condition.status.as_str()))
         .collect();
+    // A server that is away because the operator restarts it is no reason to worry.
+    let planned = before.rollout.as_ref().is_some_and(|rollout| rollout.restarting.is_some());
     after
         .conditions
         .iter()
@@ -154,7 +160,10 @@ fn conditions(before: &ZabClusterStatus, after: &ZabClusterStatus) -> Vec<Notice
                 None => new.status == *warn && new.type_ != "QuorumHealthy",
             };
             changed.then(|| Notice {
-                worry: if new.status == *warn { Worry::Warning } else { Worry::Normal },
+                worry: match new.status == *warn && !(planned && new.reason == "MembersDown") {
+                    true => Worry::Warning,
+                    false => Worry::Normal,
+                },
                 reason: format!("{}{}", new.type_, new.status),
                 action: "Observe",
                 note: new.message.clone(),

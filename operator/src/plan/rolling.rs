@@ -101,7 +101,7 @@ pub fn assess(scene: &Scene<'_>) -> Rolling {
         .as_ref()
         .filter(|_| unproven)
         .and_then(|good| Some(&scene.inventory.revisions.as_ref().ok()?.get(good)?.revision));
-    let next = next(scene, &phase, &target, good);
+    let next = next(scene, &phase, &target, last_good.as_deref());
     let templates = match (&phase, good) {
         (Phase::Halted(_), Some(good)) => templates::all(scene, good),
         _ => templates::templates(scene, good, &next),
@@ -124,7 +124,7 @@ fn next(
     scene: &Scene<'_>,
     phase: &Phase,
     target: &str,
-    good: Option<&Revision>,
+    last_good: Option<&str>,
 ) -> BTreeSet<ServerId> {
     match (phase, scene.view) {
         (Phase::Rolling, QuorumView::Healthy(led) | QuorumView::Unsettled { led, .. }) => {
@@ -132,7 +132,7 @@ fn next(
         }
         (Phase::Rolling, QuorumView::NoQuorum { .. }) => {
             let stuck = stuck(scene, target);
-            if good.is_none() {
+            if last_good.is_none_or(|good| good == target) {
                 return stuck;
             }
             // An unproven revision is tried on one server first, and more of it would not help if
@@ -146,7 +146,7 @@ fn next(
         // Nothing is touched that may be needed to find lost writes.
         (Phase::Halted(Halt { cause: HaltCause::CommittedWentBack, .. }), _) => BTreeSet::new(),
         (Phase::Halted(_), QuorumView::NoQuorum { .. }) => {
-            good.map(|good| stuck(scene, &good.hash())).unwrap_or_default()
+            last_good.map(|good| stuck(scene, good)).unwrap_or_default()
         }
         _ => BTreeSet::new(),
     }

@@ -15,7 +15,7 @@
 //! - `restart-operator`: it forgets all it remembers.
 //! - `upgrade-operator VERSION`: another operator goes on.
 //! - `recreate`: the resource is deleted and made anew; volumes stay.
-//! - `status`, `conditions`, `events`: print.
+//! - `status`, `conditions`, `events`: print; a warning is marked by `!`.
 
 use std::error::Error;
 use std::fmt::Write as _;

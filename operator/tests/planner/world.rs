@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use zab_operator::build::controller_uid;
 use zab_operator::crd::{ZabCluster, ZabClusterStatus};
 use zab_operator::desired::{Desired, Settings};
-use zab_operator::events::notices;
+use zab_operator::events::{Worry, notices};
 use zab_operator::inventory::{
     Inventory, Kind, ObjectKey, Permission, Pod, Process, Ready, Volume, reading,
 };
@@ -254,7 +254,10 @@ impl World {
             let after = status(&desired, inventory, &plan, &outcome, now);
             let before = &inventory.recorded;
             let told = notices(before, &after, &outcome);
-            self.told.extend(told.into_iter().map(|n| format!("{}: {}", n.reason, n.note)));
+            self.told.extend(told.into_iter().map(|notice| {
+                let mark = if notice.worry == Worry::Warning { "!" } else { "" };
+                format!("{mark}{}: {}", notice.reason, notice.note)
+            }));
             self.cluster.status = Some(after);
         }
         (plan, outcome)
