@@ -7,6 +7,8 @@
 //! dataDir/version-2/currentEpoch
 //! dataLogDir/version-2/log.<zxid>        transactions from that one on
 //! dataLogDir/version-2/prepared-log      zeros that become the next log file
+//! dataLogDir/version-2/zab-log           this is the directory that the log was written to
+//! dataDir/version-2/zab-log-exists       such a directory must be there
 //! ```
 //!
 //! One thread owns a [`Store`]; [`Maintenance`] and [`SnapshotWriter`] work beside it on other
@@ -43,6 +45,7 @@ mod reader;
 mod txn_log;
 
 mod epoch_file;
+mod log_marker;
 mod my_id;
 mod snapshot_file;
 

@@ -13,7 +13,7 @@ use crate::maintenance::{Gate, Maintenance, SnapshotWriter};
 use crate::recovery::{self, History, Report};
 use crate::snapshot_file::Source;
 use crate::txn_log::TxnLog;
-use crate::{cut, epoch_file, segment, snapshot_file};
+use crate::{cut, epoch_file, log_marker, segment, snapshot_file};
 
 /// Says that an empty data directory is the right one (`zookeeper-server-initialize` of Apache
 /// ZooKeeper makes it).
@@ -105,10 +105,12 @@ impl Store {
             Some(history) => history,
             None => initialize(&files, &options)?,
         };
+        log_marker::check(&files, history.last)?;
         let epochs = epoch_file::read(&files, history.last.epoch())?;
         make_durable(&files)?;
         cut::repair(&files, &history.repair)?;
         epoch_file::complete(&files, epochs)?;
+        log_marker::leave(&files)?;
         remove_leftovers(&files)?;
         let trusted = settle_trust(&files, options.empty, history.last, epochs)?;
         let store = Self {

@@ -194,6 +194,21 @@ fn a_missing_log_file_is_refused() {
 }
 
 #[test]
+fn a_log_directory_that_was_lost_is_refused() {
+    let disk = sound();
+    for name in disk.list(Dir::Log).unwrap() {
+        disk.remove(Dir::Log, &name).unwrap();
+    }
+    refused(&disk, &["Log", "not the log directory", "zab-log", "end with 1:20"]);
+    // With the snapshots lost as well it is a server without data, which has to learn.
+    for name in disk.list(Dir::Data).unwrap() {
+        disk.remove(Dir::Data, &name).unwrap();
+    }
+    let suspect = Options { empty: Empty::IsSuspect, ..OPTIONS };
+    assert!(!open_with(&disk, suspect).unwrap().1.trusted);
+}
+
+#[test]
 fn a_gap_inside_a_log_file_is_refused() {
     let record = record_bytes();
     let disk = sound();
