@@ -12,6 +12,24 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+/// Bytes of zeros written between two syncs while a file is filled, so that the log's own syncs do not queue behind
+/// the whole of it.
+pub(crate) const ZEROS_BYTES: usize = 1024 * 1024;
+
+/// Writes `head` and then zeros, durably.
+pub(crate) fn fill(mut file: Box<dyn File>, head: &[u8], bytes: u64) -> io::Result<()> {
+    file.write_at(0, head)?;
+    let zeros = vec![0; ZEROS_BYTES.min(bytes as usize)];
+    let mut offset = head.len() as u64;
+    while offset < bytes {
+        let length = (bytes - offset).min(zeros.len() as u64);
+        file.write_at(offset, &zeros[..length as usize])?;
+        file.sync()?;
+        offset += length;
+    }
+    file.sync()
+}
+
 /// The directories of a server. `Data` and `Log` may be the same directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dir {
@@ -49,6 +67,15 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// As reported.
     fn create(&self, dir: Dir, name: &str) -> io::Result<Box<dyn File>>;
 
+    /// Creates a file of `bytes` zeros (at least as many as `head` has) that begins with `head`. Contents and length
+    /// are durable, and all of it is written, so that later writes into it allocate nothing. Takes long.
+    ///
+    /// # Errors
+    /// As reported.
+    fn create_zeroed(&self, dir: Dir, name: &str, head: &[u8], bytes: u64) -> io::Result<()> {
+        fill(self.create(dir, name)?, head, bytes)
+    }
+
     /// Renames within a directory; replaces `to` if it exists.
     ///
     /// # Errors
@@ -75,6 +102,11 @@ pub trait File: fmt::Debug + Send {
     /// # Errors
     /// As reported; here and below.
     fn size(&self) -> io::Result<u64>;
+
+    /// Bytes of the units in which it is cached: one that is overwritten whole is not read first.
+    fn page_bytes(&self) -> u64 {
+        1
+    }
 
     /// Reads at `offset` until `buffer` is full or the file ends; the number of bytes read.
     ///

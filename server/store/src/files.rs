@@ -48,6 +48,17 @@ impl Files {
         })
     }
 
+    /// See [`Disk::create_zeroed`].
+    pub(crate) fn create_zeroed(
+        &self,
+        dir: Dir,
+        name: &str,
+        head: &[u8],
+        bytes: u64,
+    ) -> Result<()> {
+        self.disk.create_zeroed(dir, name, head, bytes).map_err(self.explain("fill", dir, name))
+    }
+
     pub(crate) fn rename(&self, dir: Dir, from: &str, to: &str) -> Result<()> {
         self.disk.rename(dir, from, to).map_err(self.explain("rename", dir, from))
     }
@@ -120,6 +131,10 @@ impl OpenFile {
     pub(crate) fn size(&self) -> Result<u64> {
         let size = self.file.size();
         size.map_err(self.explain("read the length of"))
+    }
+
+    pub(crate) fn page_bytes(&self) -> u64 {
+        self.file.page_bytes()
     }
 
     pub(crate) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {

@@ -2,10 +2,10 @@
 
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Dir, Disk, File};
+use crate::disk::{Dir, Disk, File, ZEROS_BYTES, fill};
 use crate::error::{Error, Result};
 
 /// The subdirectory that names the version of the formats, as Apache ZooKeeper does.
@@ -113,6 +113,16 @@ impl Disk for OsDisk {
         Ok(Box::new(OsFile(file)))
     }
 
+    fn create_zeroed(&self, dir: Dir, name: &str, head: &[u8], bytes: u64) -> io::Result<()> {
+        match fill_past_cache(&self.path(dir, name), head, bytes) {
+            // Not every file system takes such writes.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                fill(self.create(dir, name)?, head, bytes)
+            }
+            done => done,
+        }
+    }
+
     fn rename(&self, dir: Dir, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.path(dir, from), self.path(dir, to))
     }
@@ -126,12 +136,47 @@ impl Disk for OsDisk {
     }
 }
 
+/// The least that is cached. Offsets, lengths and addresses of writes past the cache are multiples of it, which is as
+/// much as any disk asks.
+const PAGE_BYTES: usize = 4096;
+
+/// Writes zeros straight to the disk. Nobody will read them, so they need no place in the cache, and the processor does
+/// not copy them.
+fn fill_past_cache(path: &Path, head: &[u8], bytes: u64) -> io::Result<()> {
+    let first = PAGE_BYTES.min(bytes as usize);
+    if !bytes.is_multiple_of(PAGE_BYTES as u64) || head.len() > first {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).custom_flags(direct);
+    let file = options.open(path)?;
+    let mut room = vec![0; ZEROS_BYTES + PAGE_BYTES];
+    let start = room.as_ptr().align_offset(PAGE_BYTES);
+    let zeros = &mut room[start..start + ZEROS_BYTES];
+    file.set_len(bytes)?;
+    zeros[..head.len()].copy_from_slice(head);
+    file.write_all_at(&zeros[..first], 0)?;
+    zeros[..head.len()].fill(0);
+    let mut offset = first as u64;
+    while offset < bytes {
+        let length = (bytes - offset).min(zeros.len() as u64);
+        file.write_all_at(&zeros[..length as usize], offset)?;
+        offset += length;
+    }
+    file.sync_data()
+}
+
 #[derive(Debug)]
 struct OsFile(fs::File);
 
 impl File for OsFile {
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn page_bytes(&self) -> u64 {
+        PAGE_BYTES as u64
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {

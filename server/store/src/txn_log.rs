@@ -25,10 +25,6 @@ const HURRIED_TEMPORARY: &str = "prepared-log.hurried.tmp";
 /// Size of a file made in a hurry, inside a sync: a few milliseconds' work.
 const HURRIED_BYTES: u64 = 1024 * 1024;
 
-/// Bytes of zeros written between two syncs while a file is prepared, so that the log's own syncs
-/// do not queue behind the whole of it.
-const ZEROS_BYTES: usize = 1024 * 1024;
-
 /// Whether `next` may follow `last` in a log.
 ///
 /// Inside an epoch zxids are contiguous. A new epoch starts at counter 1, whatever epochs were
@@ -44,23 +40,9 @@ pub(crate) fn prepare(files: &Files, bytes: u64) -> Result<()> {
     if files.exists(Dir::Log, PREPARED)? {
         return Ok(());
     }
-    make(files, PREPARED_TEMPORARY, bytes)?;
+    files.create_zeroed(Dir::Log, PREPARED_TEMPORARY, &segment::header(), bytes)?;
     files.rename(Dir::Log, PREPARED_TEMPORARY, PREPARED)?;
     files.sync_dir(Dir::Log)
-}
-
-fn make(files: &Files, name: &str, bytes: u64) -> Result<()> {
-    let mut file = files.create(Dir::Log, name)?;
-    file.write_at(0, &segment::header())?;
-    let zeros = vec![0; ZEROS_BYTES.min(bytes as usize)];
-    let mut offset = HEADER_BYTES;
-    while offset < bytes {
-        let length = (bytes - offset).min(zeros.len() as u64);
-        file.write_at(offset, &zeros[..length as usize])?;
-        file.sync()?;
-        offset += length;
-    }
-    file.sync()
 }
 
 /// The file records go to.
@@ -188,6 +170,12 @@ impl TxnLog {
         let active = self.active.as_mut().expect("started above if missing");
         let end = active.end + length;
         batch.bytes.extend_from_slice(&segment::end(end, active.end));
+        // To the end of its page, in zeros: a prepared file is not in the cache, and a page that is
+        // overwritten whole is not read first.
+        let padded_end = (end + END_BYTES).next_multiple_of(active.file.page_bytes());
+        if padded_end <= active.size {
+            batch.bytes.resize((padded_end - active.end) as usize, 0);
+        }
         active.file.write_at(active.end, &batch.bytes)?;
         active.file.sync()?;
         active.end = end;
@@ -206,7 +194,8 @@ impl TxnLog {
         match self.files.rename(Dir::Log, PREPARED, &name) {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 let bytes = self.segment_bytes.min(HURRIED_BYTES);
-                make(&self.files, HURRIED_TEMPORARY, bytes)?;
+                let header = segment::header();
+                self.files.create_zeroed(Dir::Log, HURRIED_TEMPORARY, &header, bytes)?;
                 self.files.rename(Dir::Log, HURRIED_TEMPORARY, &name)?;
             }
             other => other?,

@@ -336,6 +336,10 @@ impl File for CrashFile {
         Ok(self.disk.lock().inodes[self.inode].volatile.len() as u64)
     }
 
+    fn page_bytes(&self) -> u64 {
+        SECTOR_BYTES as u64
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let state = self.disk.lock();
         let bytes = &state.inodes[self.inode].volatile;
