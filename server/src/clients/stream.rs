@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::{Buf, BytesMut};
 use replica::ConnectionId;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -27,6 +27,13 @@ pub async fn serve(stream: TcpStream, address: SocketAddr, first: BytesMut, shar
         Err(End::Fault(why)) => tracing::warn!(%address, why, "client connection closed"),
     }
     client.shard.closed(connection);
+}
+
+/// Waits until something has come and reads it; 0 bytes are the end of the stream. A read that does not fill the room
+/// is known to have taken everything: no second one is tried for nothing.
+async fn read(stream: &mut TcpStream, input: &mut BytesMut) -> io::Result<usize> {
+    input.reserve(READ_BYTES);
+    stream.read_buf(input).await
 }
 
 enum End {
@@ -65,10 +72,10 @@ impl ClientStream {
             tokio::select! {
                 biased;
                 () = self.waker.notified() => {}
-                ready = self.stream.readable(), if may_receive => {
-                    ready?;
-                    if !self.read()? {
-                        return Ok(());
+                read = read(&mut self.stream, &mut self.input), if may_receive => {
+                    match read? {
+                        0 => return Ok(()),
+                        bytes => self.shard.count_received(bytes),
                     }
                 }
             }
@@ -81,20 +88,6 @@ impl ClientStream {
         }
         let received = self.shard.receive(self.connection, &mut self.input).await;
         received.map_err(|fault| End::Fault(fault.0))
-    }
-
-    /// Reads what has come; false at the end of the stream.
-    fn read(&mut self) -> Result<bool, End> {
-        self.input.reserve(READ_BYTES);
-        match self.stream.try_read_buf(&mut self.input) {
-            Ok(0) => Ok(false),
-            Ok(bytes) => {
-                self.shard.count_received(bytes);
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(error.into()),
-        }
     }
 
     async fn write(&mut self, output: &mut BytesMut) -> Result<(), End> {

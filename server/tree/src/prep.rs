@@ -67,10 +67,20 @@ impl PrepRequest<'_> {
     }
 }
 
+/// Room for transactions made at a time: they lie side by side, and each costs no memory
+/// allocation of its own. They are dropped in the order they were made, so a chunk is not held long.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Bytes by which a transaction may be longer than its request: header, digest, the ACL and the
+/// numbers of a create.
+const EXTRA_BYTES: usize = 128;
+
 /// Decides requests, in the order of their zxids.
 #[derive(Debug, Default)]
 pub struct Prep {
     outstanding: Outstanding,
+    /// Where the next transactions are written.
+    chunk: BytesMut,
 }
 
 impl Prep {
@@ -87,15 +97,29 @@ impl Prep {
     /// A body that cannot be read fails with `MarshallingError`, an operation that is no write with
     /// `Unimplemented`.
     pub fn prepare(&mut self, tree: &DataTree, request: &PrepRequest<'_>) -> Bytes {
-        let mut out = BytesMut::with_capacity(request.body.len() + 128);
+        let mut out = self.room(request.body.len() + EXTRA_BYTES);
         request.header(request.op).encode(&mut out);
         match self.decide(tree, request, &mut out) {
             Ok(()) => {
                 let digest = self.outstanding.digest(tree).cast_signed();
                 TxnDigest { version: digest::VERSION, digest }.encode(&mut out);
-                out.freeze()
             }
-            Err(code) => self.refuse(request, code),
+            Err(code) => {
+                out.clear();
+                encode_refusal(request, code, &mut out);
+            }
+        }
+        let payload = out.split().freeze();
+        self.chunk = out;
+        payload
+    }
+
+    /// The chunk, taken out, with at least this much room.
+    fn room(&mut self, bytes: usize) -> BytesMut {
+        let chunk = std::mem::take(&mut self.chunk);
+        match chunk.capacity() >= bytes {
+            true => chunk,
+            false => BytesMut::with_capacity(CHUNK_BYTES.max(bytes)),
         }
     }
 
@@ -103,8 +127,7 @@ impl Prep {
     #[must_use]
     pub fn refuse(&self, request: &PrepRequest<'_>, code: ErrorCode) -> Bytes {
         let mut out = BytesMut::with_capacity(TxnHeader::SIZE + 4);
-        request.header(OpCode::Error).encode(&mut out);
-        ErrorTxn { err: code.code() }.encode(&mut out);
+        encode_refusal(request, code, &mut out);
         out.freeze()
     }
 
@@ -379,6 +402,11 @@ impl<'a> Desk<'a> {
         }
         self.outstanding.put_session(zxid, session, false);
     }
+}
+
+fn encode_refusal(request: &PrepRequest<'_>, code: ErrorCode, out: &mut BytesMut) {
+    request.header(OpCode::Error).encode(out);
+    ErrorTxn { err: code.code() }.encode(out);
 }
 
 fn encode_create(
