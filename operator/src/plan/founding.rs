@@ -91,7 +91,9 @@ fn found(desired: &Desired, inventory: &Inventory, draft: &mut Draft) -> Option<
         })
         .map(|(name, _)| name.as_str())
         .collect();
-    if !strange.is_empty() || (!marked.is_empty() && marked.len() < majority(ensemble.voters())) {
+    // Without a status the marks alone say which members there were, so a majority of them must.
+    let few = !marked.is_empty() && marked.len() < majority(ensemble.voters());
+    if !strange.is_empty() || (few && !recorded.bootstrapped) {
         let which: Vec<&str> = if strange.is_empty() {
             marked.keys().map(|name| name.as_str()).collect()
         } else {
