@@ -48,7 +48,7 @@ fn an_old_leader_that_is_not_fenced_is_caught() {
 fn epochs_that_are_vouched_for_before_they_are_saved_are_caught() {
     // What is acked is not on the disk yet, or a promise is given that a power cut takes back.
     let checks = ["AckConsistency", "Leadership1", "Leadership2", "EpochsOnDisk"];
-    caught(Planted::EpochReportedEarly, 50, &checks);
+    caught(Planted::EpochReportedEarly, 500, &checks);
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl World {
         // Leaders are where it hurts.
         let leader = (0..count).find(|host| self.check.leads(*host).is_some());
         match leader {
-            Some(leader) if self.random.one_in(3) => leader,
+            Some(leader) if self.random.one_in(2) => leader,
             _ => self.below(count),
         }
     }
@@ -80,6 +80,9 @@ impl World {
                 }
             }
             Fault::Isolate => {
+                // A leader that goes on alone has a tail in the end that nobody else has.
+                let leader = (0..self.hosts.len()).find(|host| self.check.leads(*host).is_some());
+                let host = leader.unwrap_or(host);
                 let until = self.until();
                 for other in (0..self.hosts.len()).filter(|other| *other != host) {
                     self.cut(host, other, until);
