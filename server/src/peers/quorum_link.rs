@@ -21,9 +21,13 @@ use zab::{LinkId, Message, Zxid};
 
 use crate::peers::wire::{self, FarEnd, Received, SNAPSHOT_END, SNAPSHOT_END_LEN};
 
-/// Room made for every read, in bytes: many small packets, and a piece of a tree that is decoded in well under a
-/// millisecond.
+/// Bytes of the buffers that are read into: many small packets, and a piece of a tree that is decoded in well under a
+/// millisecond. Transactions stay in the buffer they came in, for as long as the history in memory holds them: it is used
+/// up before there is another.
 const READ_LEN: usize = 64 * 1024;
+
+/// Room that is worth a read, in bytes.
+const READ_LEN_MIN: usize = 8 * 1024;
 
 /// Bytes of a tree that are encoded at a time.
 const TREE_CHUNK_LEN: usize = 128 * 1024;
@@ -320,7 +324,9 @@ async fn receive(
         if let Some(error) = end {
             return error;
         }
-        buffer.reserve(READ_LEN);
+        if buffer.capacity() - buffer.len() < READ_LEN_MIN {
+            buffer.reserve(READ_LEN);
+        }
     }
 }
 

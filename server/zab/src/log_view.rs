@@ -122,6 +122,14 @@ impl LogView {
     }
 
     fn position_after(&self, after: Zxid) -> usize {
+        // Inside an epoch zxids are contiguous, and nearly always the newest epoch is meant.
+        let from_end = self.last.0.checked_sub(after.0).and_then(|it| usize::try_from(it).ok());
+        if let Some(position) = from_end.and_then(|it| self.entries.len().checked_sub(it))
+            && (position.checked_sub(1).and_then(|it| self.entries.get(it)))
+                .is_some_and(|entry| entry.zxid == after)
+        {
+            return position;
+        }
         self.entries.partition_point(|entry| entry.zxid <= after)
     }
 
@@ -149,11 +157,24 @@ impl LogView {
             return;
         }
         self.append_durable = append;
-        let end = self.entries.partition_point(|entry| entry.append <= append);
-        if let Some(entry) = end.checked_sub(1).and_then(|position| self.entries.get(position)) {
+        if let Some(entry) = self.newest_appended(append) {
             self.durable = self.durable.max(entry.zxid);
         }
         self.check_order();
+    }
+
+    /// The newest entry of the window that was appended by `append` or before.
+    fn newest_appended(&self, append: AppendId) -> Option<&Entry> {
+        // Appends are contiguous since the last truncation.
+        let from_end = usize::try_from(self.append_last.0 - append.0).ok();
+        let guess = from_end.and_then(|it| self.entries.len().checked_sub(it + 1));
+        if let Some(entry) = guess.and_then(|position| self.entries.get(position))
+            && entry.append == append
+        {
+            return Some(entry);
+        }
+        let end = self.entries.partition_point(|entry| entry.append <= append);
+        self.entries.get(end.checked_sub(1)?)
     }
 
     /// Everything up to `zxid` is committed.
