@@ -195,7 +195,7 @@ impl Leading {
                 core.config.config_version
             ));
         }
-        let progress = Progress::new(id, link, membership, now);
+        let progress = Progress::new(id, link, membership, accepted, now);
         let voter = counts(core, &progress);
         if self.stage != Stage::Gathering && accepted > self.epoch {
             if voter {
@@ -282,7 +282,8 @@ impl Leading {
             if counts(core, progress) {
                 self.discovery.on_ack(id);
             }
-        } else if counts(core, progress) {
+        } else if counts(core, progress) && progress.accepted == self.epoch {
+            // It had promised before it came. (A server that lost its data has not, and never counts here.)
             self.discovery.on_withheld(id);
         }
         let committed = core.log.committed();

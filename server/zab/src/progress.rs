@@ -28,6 +28,8 @@ pub(crate) struct Progress {
     pub(crate) id: ServerId,
     pub(crate) link: LinkId,
     pub(crate) membership: Membership,
+    /// The last epoch it had promised to when it came.
+    pub(crate) accepted: Epoch,
     pub(crate) stage: Stage,
     /// The end of what it has on its disk: our committed history at its synchronization, then what it acked.
     /// Meaningful from `Syncing` on, counted from `Synced` on.
@@ -50,11 +52,18 @@ pub(crate) enum AckVerdict {
 }
 
 impl Progress {
-    pub(crate) fn new(id: ServerId, link: LinkId, membership: Membership, now: Millis) -> Self {
+    pub(crate) fn new(
+        id: ServerId,
+        link: LinkId,
+        membership: Membership,
+        accepted: Epoch,
+        now: Millis,
+    ) -> Self {
         Self {
             id,
             link,
             membership,
+            accepted,
             stage: Stage::Informed,
             acked: Zxid::ZERO,
             since: now,
