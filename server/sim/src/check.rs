@@ -14,7 +14,7 @@ pub(crate) use answers::Heard;
 pub(crate) use disk::DiskGhost;
 pub(crate) use model::{Committed, Kind, Model, Seen, digests};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use replica::SessionId;
 use zab::{Epoch, LinkId, Millis, Zxid};
@@ -34,6 +34,8 @@ pub(crate) struct ServerGhost {
     restoring: usize,
     /// The history of the tree it received by SNAP last.
     pub(crate) incoming: NodeId,
+    /// The histories of the trees its log thread is to install.
+    installing: VecDeque<NodeId>,
     pub(crate) disk: DiskGhost,
     /// It lost its disk and has not adopted a leader's history since.
     pub(crate) is_untrusted: bool,

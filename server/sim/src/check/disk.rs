@@ -93,7 +93,7 @@ impl Check {
     pub(crate) fn on_installing(&mut self, host: usize, zxid: Zxid) -> NodeId {
         let floor = self.histories.up_to(self.servers[host].disk.floor, zxid);
         let server = &mut self.servers[host];
-        let target = server.incoming;
+        let target = server.installing.pop_front().unwrap_or(EMPTY);
         server.disk.floor = floor;
         server.disk.alternative = Some(target);
         target

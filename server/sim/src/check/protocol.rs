@@ -23,6 +23,7 @@ impl Check {
         server.leads = None;
         server.acked.clear();
         server.heard.clear();
+        server.installing.clear();
         server.chain.clear();
         server.applied = 0;
         server.restoring = 0;
@@ -67,6 +68,7 @@ impl Check {
         let node = self.servers[host].incoming;
         let chain = self.path(node);
         let server = &mut self.servers[host];
+        server.installing.push_back(node);
         server.chain = chain;
         server.applied = 0;
         server.restoring += 1;
