@@ -247,7 +247,7 @@ pub enum ShardOutput {
         /// Its zxid. A shard that has heard of it may answer reads from a tree that is as new.
         zxid: Zxid,
         /// What changed; nothing for a transaction that failed.
-        changes: Vec<Change>,
+        changes: Changes,
     },
     /// A handshake succeeded.
     Established {
@@ -291,6 +291,34 @@ pub enum ShardOutput {
     Serving,
     /// The server has no leader: all client connections are closed.
     Halted,
+}
+
+/// The changes of one transaction. Nearly always one, which then needs no memory of its own.
+#[derive(Clone, Debug)]
+pub enum Changes {
+    /// At most one.
+    Few(Option<Change>),
+    /// Those of a multi or of a session's end.
+    Many(Vec<Change>),
+}
+
+impl Changes {
+    /// Takes all of `changes`, which is left empty.
+    pub fn take(changes: &mut Vec<Change>) -> Self {
+        match changes.len() {
+            0 | 1 => Self::Few(changes.pop()),
+            _ => Self::Many(std::mem::take(changes)),
+        }
+    }
+
+    /// All of them, in order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Change] {
+        match self {
+            Self::Few(change) => change.as_slice(),
+            Self::Many(changes) => changes,
+        }
+    }
 }
 
 /// What came of a request.

@@ -22,7 +22,7 @@ pub mod session_tracker;
 pub mod shard;
 
 pub use config::{Config, Mode};
-pub use io::{Input, Now, Outcome, Output, PeerMessage, Rebuild, Report, ShardOutput};
+pub use io::{Changes, Input, Now, Outcome, Output, PeerMessage, Rebuild, Report, ShardOutput};
 pub use replica::{Recovered, Replica};
 pub use request::{AuthIds, Client, Connect, ConnectionId, Order, Request, SessionId, ShardId};
 pub use shard::Shard;

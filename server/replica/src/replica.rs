@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jute::OpCode;
-use tree::{DataTree, Prep, SharedTree};
+use tree::{Change, DataTree, Prep, SharedTree};
 use zab::{LinkId, Peer, Zxid};
 
 use crate::config::{Config, Mode};
@@ -74,6 +74,8 @@ pub struct Replica {
     waiting: VecDeque<Input>,
     tree: SharedTree,
     prep: Prep,
+    /// What the transaction being applied changes. Empty between calls.
+    changes: Vec<Change>,
     role: Role,
     /// The link to the leader we dialed last.
     dialed: Option<LinkId>,
@@ -109,6 +111,7 @@ impl Replica {
             waiting: VecDeque::new(),
             tree,
             prep,
+            changes: Vec::new(),
             role: Role::Looking,
             dialed: None,
             incoming: None,

@@ -218,7 +218,7 @@ impl Shard {
         match output {
             ShardOutput::Applied { zxid, changes } => {
                 self.books.seen = self.books.seen.max(zxid);
-                self.fire(&changes);
+                self.fire(changes.as_slice());
             }
             ShardOutput::Established { client, session, timeout_ms, password } => {
                 self.established(client.connection, session, timeout_ms, &password);

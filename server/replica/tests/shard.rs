@@ -11,8 +11,8 @@ use jute::response::ReplyHeader;
 use jute::txn::{SetDataTxn, Txn, TxnHeader};
 use jute::{Decode, OpCode, Reader, Trailing};
 use replica::shard::{Limits, Micros};
-use replica::{Client, ConnectionId, Outcome, SessionId, Shard, ShardId, ShardOutput};
-use tree::{ApplyMode, Change, DataTree, TxnResult};
+use replica::{Changes, Client, ConnectionId, Outcome, SessionId, Shard, ShardId, ShardOutput};
+use tree::{ApplyMode, DataTree, TxnResult};
 use zab::Zxid;
 
 const CLIENT: Client = Client { shard: ShardId(0), connection: ConnectionId(1) };
@@ -71,12 +71,12 @@ fn told(shard: &mut Shard) -> Vec<(i32, i64)> {
 }
 
 /// Commits a change of the root, made by anyone, and says what changed.
-fn change(tree: &mut DataTree, zxid: i64) -> Vec<Change> {
+fn change(tree: &mut DataTree, zxid: i64) -> Changes {
     let header = TxnHeader { client_id: 9, cxid: 1, zxid, time_ms: 0, op: OpCode::SetData };
     let txn = Txn::SetData(SetDataTxn { path: "/", data: None, version: 1 });
     let mut changes = Vec::new();
     tree.apply(&header, &txn, ApplyMode::Live, &mut changes);
-    changes
+    Changes::take(&mut changes)
 }
 
 fn reply(xid: i32, zxid: i64, outcome: Outcome) -> ShardOutput {
@@ -108,7 +108,11 @@ fn a_read_behind_a_write_waits_for_the_events_of_all_it_shows() {
     // The core has applied the client's write, which failed, and another change behind it, and now tells of both.
     let failed = Outcome::Txn(TxnResult::Error { code: -103 });
     let changes = change(&mut tree, 6);
-    shard.on_core(Micros(0), &tree, ShardOutput::Applied { zxid: Zxid(5), changes: Vec::new() });
+    shard.on_core(
+        Micros(0),
+        &tree,
+        ShardOutput::Applied { zxid: Zxid(5), changes: Changes::Few(None) },
+    );
     shard.on_core(Micros(0), &tree, reply(2, 5, failed));
     assert_eq!(told(&mut shard), [(2, 5)]);
     shard.on_core(Micros(0), &tree, ShardOutput::Applied { zxid: Zxid(6), changes });

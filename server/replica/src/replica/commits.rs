@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{Replica, Role, snapshot_interval};
 use crate::config::Mode;
-use crate::io::{Now, Outcome, Output, PeerMessage, Rebuild, Report, ShardOutput};
+use crate::io::{Changes, Now, Outcome, Output, PeerMessage, Rebuild, Report, ShardOutput};
 use crate::leading::{Leading, Proposed};
 use crate::learning::Learning;
 use crate::request::{Client, Origin, SessionId, ShardId};
@@ -180,8 +180,8 @@ impl Replica {
             Role::Looking => ApplyMode::Replay,
             Role::Leading(_) | Role::Learning(_) => ApplyMode::Live,
         };
-        let mut changes = Vec::new();
-        let result = self.tree.write().apply(&header, &txn, mode, &mut changes);
+        let result = self.tree.write().apply(&header, &txn, mode, &mut self.changes);
+        let changes = Changes::take(&mut self.changes);
         self.prep.applied(zxid.0);
         outputs.push(Output::Shard(ShardOutput::Applied { zxid, changes }));
         self.session_effects(now, &header, &txn);
