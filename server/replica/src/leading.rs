@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use jute::OpCode;
 use zab::{LinkId, Zxid};
 
+use crate::io::PeerMessage;
 use crate::request::{Client, Order, Origin, Request};
 use crate::session_tracker::SessionTracker;
 
@@ -23,6 +24,17 @@ pub struct Proposed {
     pub order: Order,
 }
 
+/// A message that goes right behind the COMMIT of `after`, on the same link.
+///
+/// SYNC: the learner pairs it with the requests of the session around it. REVALIDATE: a client that moved to the learner
+/// gets no answer of a request it had in flight elsewhere.
+#[derive(Debug)]
+struct Owed {
+    after: Zxid,
+    link: LinkId,
+    message: PeerMessage,
+}
+
 /// A leader's books. They begin empty with its term and are dropped with it.
 #[derive(Debug)]
 pub struct Leading {
@@ -32,21 +44,15 @@ pub struct Leading {
     proposed: VecDeque<Proposed>,
     /// `sync`s of clients of this server, each due when the proposal before it is delivered.
     client_syncs: VecDeque<(Zxid, Client, i32)>,
-    /// `sync`s of learners, each due right behind the COMMIT of the proposal before it, on the same link: the learner
-    /// pairs it with the requests of the same session around it.
-    learner_syncs: VecDeque<(Zxid, LinkId)>,
+    /// What learners are to be told behind commits.
+    owed: Vec<Owed>,
 }
 
 impl Leading {
     /// The books of a new term.
     #[must_use]
     pub fn new(tracker: SessionTracker) -> Self {
-        Self {
-            tracker,
-            proposed: VecDeque::new(),
-            client_syncs: VecDeque::new(),
-            learner_syncs: VecDeque::new(),
-        }
+        Self { tracker, proposed: VecDeque::new(), client_syncs: VecDeque::new(), owed: Vec::new() }
     }
 
     /// Remembers who waits for a proposal.
@@ -66,15 +72,20 @@ impl Leading {
         }
     }
 
-    /// Remembers a `sync` of a learner; `committed` is the newest zxid whose COMMIT was sent. Returns true when that is
-    /// the newest there is, so that it is due at once.
-    pub fn learner_sync(&mut self, link: LinkId, committed: Zxid) -> bool {
+    /// Remembers what a learner is to be told once all that is in flight now is committed; `committed` is the newest zxid
+    /// whose COMMIT was sent. Gives the message back when nothing is in flight, so that it is due at once.
+    pub fn owe(
+        &mut self,
+        link: LinkId,
+        committed: Zxid,
+        message: PeerMessage,
+    ) -> Option<PeerMessage> {
         match self.proposed.back() {
             Some(last) if last.zxid > committed => {
-                self.learner_syncs.push_back((last.zxid, link));
-                false
+                self.owed.push(Owed { after: last.zxid, link, message });
+                None
             }
-            _ => true,
+            _ => Some(message),
         }
     }
 
@@ -102,16 +113,20 @@ impl Leading {
         due.map(|(_, client, xid)| (client, xid))
     }
 
-    /// Takes out the `sync`s of the learner behind `link` that are due after its COMMIT of `zxid`; how many they are.
-    pub fn due_learner_syncs(&mut self, link: LinkId, zxid: Zxid) -> usize {
-        let before = self.learner_syncs.len();
-        self.learner_syncs.retain(|(after, it)| *it != link || *after > zxid);
-        before - self.learner_syncs.len()
+    /// Takes out what the learner behind `link` is to be told after its COMMIT of `zxid`, in order.
+    pub fn due_to_learner(&mut self, link: LinkId, zxid: Zxid) -> Vec<PeerMessage> {
+        if self.owed.is_empty() {
+            return Vec::new();
+        }
+        let all = std::mem::take(&mut self.owed).into_iter();
+        let (due, owed): (Vec<_>, _) = all.partition(|it| it.link == link && it.after <= zxid);
+        self.owed = owed;
+        due.into_iter().map(|it| it.message).collect()
     }
 
     /// A link is down: nothing more is owed to it.
     pub fn forget_link(&mut self, link: LinkId) {
-        self.learner_syncs.retain(|(_, it)| *it != link);
+        self.owed.retain(|it| it.link != link);
     }
 
     /// Proposals in flight.

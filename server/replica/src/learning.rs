@@ -18,6 +18,17 @@ pub struct Forwarded {
     pub op: OpCode,
     /// How it stands to the reads before it.
     pub order: Order,
+    /// The end of the log when it was forwarded: its transaction comes later.
+    pub after: Zxid,
+}
+
+impl Forwarded {
+    /// Whether the committed transaction `zxid` of this session is what came of the request. A client that moves here may
+    /// count its requests anew while one under the same xid is still on its way by the server it left: what was proposed
+    /// before ours was forwarded is not ours.
+    fn is_answered_by(&self, xid: i32, zxid: Zxid) -> bool {
+        self.xid == xid && self.after < zxid
+    }
 }
 
 /// A learner's books under one leader. They are dropped with the link to it.
@@ -58,18 +69,19 @@ impl Learning {
 
     /// The client whose reads must be answered before the transaction that answers its request is applied.
     #[must_use]
-    pub fn reads_before(&self, session: SessionId, xid: i32) -> Option<Client> {
+    pub fn reads_before(&self, session: SessionId, xid: i32, zxid: Zxid) -> Option<Client> {
         let first = self.forwarded.get(&session)?.front()?;
-        (first.xid == xid && first.order == Order::AfterReads).then_some(first.client)
+        (first.is_answered_by(xid, zxid) && first.order == Order::AfterReads)
+            .then_some(first.client)
     }
 
     /// Takes out the request that a delivered transaction answers, if it is one of ours.
     ///
-    /// The oldest request of the session is meant when xid and operation agree; a session's own
-    /// `closeSession` and the leader's (an expiry, xid 0) are told apart by the xid.
-    pub fn answered(&mut self, session: SessionId, xid: i32) -> Option<Forwarded> {
+    /// The oldest request of the session is meant when the xid agrees; a session's own `closeSession` and the leader's (an
+    /// expiry, xid 0) are told apart by it.
+    pub fn answered(&mut self, session: SessionId, xid: i32, zxid: Zxid) -> Option<Forwarded> {
         let waiting = self.forwarded.get_mut(&session)?;
-        let answered = waiting.pop_front_if(|first| first.xid == xid);
+        let answered = waiting.pop_front_if(|first| first.is_answered_by(xid, zxid));
         if waiting.is_empty() {
             self.forwarded.remove(&session);
         }

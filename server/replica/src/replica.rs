@@ -79,8 +79,11 @@ pub struct Replica {
     role: Role,
     /// The link to the leader we dialed last.
     dialed: Option<LinkId>,
-    /// A tree received by SNAP that is not durable yet.
-    incoming: Option<Box<DataTree>>,
+    /// The tree received by SNAP just now, until the peer has said what becomes of it.
+    received: Option<Box<DataTree>>,
+    /// Trees received by SNAP that are not durable yet, oldest first. A link may break while one is being written, and the
+    /// leader send a newer one.
+    installing: VecDeque<Box<DataTree>>,
     session_ids: SessionIds,
     /// Transactions applied since the last snapshot, and the number at which the next is due.
     applied_since_snapshot: u32,
@@ -114,7 +117,8 @@ impl Replica {
             changes: Vec::new(),
             role: Role::Looking,
             dialed: None,
-            incoming: None,
+            received: None,
+            installing: VecDeque::new(),
             session_ids,
             applied_since_snapshot: u32::try_from(replayed_txns).unwrap_or(u32::MAX),
             last_snapshot: now.monotonic,
@@ -146,7 +150,7 @@ impl Replica {
                 self.tell_peer(now, zab::Input::Truncated { after }, outputs);
             }
             Input::SnapshotInstalled { zxid } => {
-                let tree = self.incoming.take().expect("a snapshot is installed after it came in");
+                let tree = self.installing.pop_front().expect("a snapshot came in before");
                 *self.tree.write() = *tree;
                 self.applied_since_snapshot = 0;
                 self.tell_peer(now, zab::Input::SnapshotInstalled { zxid }, outputs);

@@ -184,7 +184,8 @@ impl Shard {
         (!sessions.is_empty()).then_some(Input::Touched { sessions })
     }
 
-    /// Whether it has heard of every change in this tree that it owes somebody an event for.
+    /// Whether it has heard of all that this tree holds. Only then may it read: it owes events for the rest, or the rest
+    /// is not even committed, and it has not heard yet that the server serves no more.
     #[must_use]
     pub fn may_read(&self, tree: &DataTree) -> bool {
         self.books.may_read(tree)

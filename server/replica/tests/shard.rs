@@ -118,3 +118,15 @@ fn a_read_behind_a_write_waits_for_the_events_of_all_it_shows() {
     shard.on_core(Micros(0), &tree, ShardOutput::Applied { zxid: Zxid(6), changes });
     assert_eq!(told(&mut shard), [(xid::NOTIFICATION, 6), (3, 6)]);
 }
+
+#[test]
+fn nothing_is_read_that_the_core_has_not_told_of() {
+    let mut tree = DataTree::new(0);
+    let mut shard = connected(&tree);
+    assert!(shard.may_read(&tree));
+    // The server has lost its leader and takes in what is not committed, and the shard has not heard yet.
+    let changes = change(&mut tree, 6);
+    assert!(!shard.may_read(&tree));
+    shard.on_core(Micros(0), &tree, ShardOutput::Applied { zxid: Zxid(6), changes });
+    assert!(shard.may_read(&tree));
+}

@@ -35,7 +35,13 @@ fn an_epoch_written_before_its_history_is_caught() {
 #[test]
 fn a_truncation_that_is_skipped_is_caught() {
     // The store's own assertion sees it when the leader goes on in the epoch of what should be gone.
-    let checks = ["Assertion", "AckConsistency", "AckedIsDurableOnQuorum", "HistoryConsistency"];
+    let checks = [
+        "Assertion",
+        "AckConsistency",
+        "AckedIsDurableOnQuorum",
+        "HistoryBeforeEpoch",
+        "HistoryConsistency",
+    ];
     caught(Planted::TruncSkipped, 200, &checks);
 }
 

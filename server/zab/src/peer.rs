@@ -133,6 +133,12 @@ impl Peer {
         self.core.log.committed()
     }
 
+    /// The end of the log, committed or not: whatever is proposed from now on comes after it.
+    #[must_use]
+    pub fn last_logged(&self) -> Zxid {
+        self.core.log.last()
+    }
+
     /// Proposes a transaction under [`Peer::next_zxid`], which is returned.
     ///
     /// # Panics

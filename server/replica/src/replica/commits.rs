@@ -68,7 +68,7 @@ impl Replica {
             Role::Learning(learning) if learning.is_idle() => None,
             Role::Learning(learning) => {
                 let header = TxnHeader::decode(&mut Reader::new(payload)).ok()?;
-                learning.reads_before(SessionId(header.client_id), header.cxid)
+                learning.reads_before(SessionId(header.client_id), header.cxid, *zxid)
             }
         };
         client.filter(|client| !self.read_order.is_caught_up(*client)).map(|client| client.shard)
@@ -94,7 +94,7 @@ impl Replica {
                 message: message @ (Message::Commit { zxid } | Message::Inform { zxid, .. }),
             } => {
                 outputs.push(Output::Send { link, message: PeerMessage::Zab(message) });
-                self.answer_syncs_of_learner(link, zxid, outputs);
+                self.send_owed(link, zxid, outputs);
                 return;
             }
             zab::Output::Send { link, message } => {
@@ -115,7 +115,9 @@ impl Replica {
                 Output::Truncate { after, rebuild }
             }
             zab::Output::InstallSnapshot { zxid } => {
-                let tree = self.incoming.as_ref().expect("a snapshot came in before").freeze();
+                let received = self.received.take().expect("a snapshot came in just now");
+                let tree = received.freeze();
+                self.installing.push_back(received);
                 Output::InstallSnapshot { zxid, tree }
             }
             zab::Output::Became(standing) => {
@@ -222,6 +224,7 @@ impl Replica {
             Role::Looking => None,
             Role::Leading(leading) => match leading.delivered(zxid) {
                 Some(Proposed { origin: Origin::Client(client), xid, op, .. }) => {
+                    // Only a new session: an old one may have moved on while this was under way.
                     if op == OpCode::CreateSession {
                         leading.tracker.set_owner(session, Owner::Leader);
                     }
@@ -236,7 +239,7 @@ impl Replica {
                 _ => None,
             },
             Role::Learning(learning) => learning
-                .answered(session, header.cxid)
+                .answered(session, header.cxid, zxid)
                 .map(|forwarded| (forwarded.client, forwarded.xid, forwarded.op)),
         };
         let Some((client, xid, op)) = waiting else {
@@ -269,11 +272,10 @@ impl Replica {
         }));
     }
 
-    fn answer_syncs_of_learner(&mut self, link: LinkId, zxid: Zxid, outputs: &mut Vec<Output>) {
+    fn send_owed(&mut self, link: LinkId, zxid: Zxid, outputs: &mut Vec<Output>) {
         if let Role::Leading(leading) = &mut self.role {
-            for _ in 0..leading.due_learner_syncs(link, zxid) {
-                outputs.push(Output::Send { link, message: PeerMessage::Sync });
-            }
+            let due = leading.due_to_learner(link, zxid).into_iter();
+            outputs.extend(due.map(|message| Output::Send { link, message }));
         }
     }
 

@@ -25,9 +25,10 @@ impl Replica {
                 self.tell_peer(now, zab::Input::Message { link, message }, outputs);
             }
             PeerMessage::Snapshot { to, tree } => {
-                self.incoming = Some(tree);
+                self.received = Some(tree);
                 let message = Message::Snap { to };
                 self.tell_peer(now, zab::Input::Message { link, message }, outputs);
+                self.received = None;
             }
             PeerMessage::Request(request) => {
                 // Only a serving leader answers; a learner of an older term hears of it by its link.
@@ -40,7 +41,8 @@ impl Replica {
                     let valid = leading.tracker.resume(now.monotonic, session, timeout_ms);
                     leading.tracker.set_owner(session, Owner::Learner(link));
                     let message = PeerMessage::Revalidated { session, valid };
-                    outputs.push(Output::Send { link, message });
+                    let due = leading.owe(link, self.peer.committed(), message);
+                    outputs.extend(due.map(|message| Output::Send { link, message }));
                 }
             }
             PeerMessage::Revalidated { session, valid } => {

@@ -78,7 +78,8 @@ impl Replica {
                 if op == OpCode::Sync {
                     learning.sync(client, xid);
                 } else {
-                    learning.forward(session, Forwarded { client, xid, op, order });
+                    let after = self.peer.last_logged();
+                    learning.forward(session, Forwarded { client, xid, op, order, after });
                 }
                 let message = PeerMessage::Request(request);
                 outputs.push(Output::Send { link: learning.link, message });
@@ -90,9 +91,8 @@ impl Replica {
                     }
                 }
                 Origin::Learner(link) => {
-                    if leading.learner_sync(link, self.peer.committed()) {
-                        outputs.push(Output::Send { link, message: PeerMessage::Sync });
-                    }
+                    let due = leading.owe(link, self.peer.committed(), PeerMessage::Sync);
+                    outputs.extend(due.map(|message| Output::Send { link, message }));
                 }
                 Origin::Server => {}
             },
@@ -127,13 +127,16 @@ impl Replica {
         };
         let tree = self.tree.read();
         let payload = match check_owner(&mut leading.tracker, origin, request.session) {
-            Ok(()) => self.prep.prepare(&tree, &prepared),
+            Ok(()) => {
+                if request.op == OpCode::CloseSession {
+                    leading.tracker.remove(request.session);
+                }
+                self.prep.prepare(&tree, &prepared)
+            }
+            // A session that moved lives on, and must still expire.
             Err(code) => self.prep.refuse(&prepared, code),
         };
         drop(tree);
-        if request.op == OpCode::CloseSession {
-            leading.tracker.remove(request.session);
-        }
         self.counters.proposed += 1;
         leading.propose(zxid, origin, order, request);
         self.peer.propose(now.monotonic, payload, &mut self.from_peer);

@@ -60,7 +60,8 @@ impl Books {
 
     /// See [`Shard::may_read`](super::Shard::may_read).
     pub(super) fn may_read(&self, tree: &DataTree) -> bool {
-        self.watches.path_count() == 0 || self.seen >= Zxid(tree.last_zxid())
+        // While it does not serve, no connection has a session to read for.
+        !self.serving || self.seen == Zxid(tree.last_zxid())
     }
 
     /// Lets the shell look at the output of a connection.
