@@ -43,6 +43,7 @@ fn a_standalone_server_answers_as_java_does() {
         ensure_same_lines(&java.server, &zab.server, word).unwrap();
     }
     ensure_same_monitor(&java.server, &zab.server).unwrap();
+    ensure_same_clients(&java.server, &zab.server).unwrap();
 }
 
 #[test]
@@ -167,6 +168,20 @@ fn ensure_same_monitor(java: &Server, zab: &Server) -> Result<()> {
             ensure!(zab.get(key) == Some(value), "{key}: {:?} is {value} in Java", zab.get(key));
         }
         Ok(Some(()))
+    })
+}
+
+/// `stat` lists the client, with what it asked and was told. Java lists whoever asks for the word too, as `[0]`.
+fn ensure_same_clients(java: &Server, zab: &Server) -> Result<()> {
+    wait_briefly_for(PATIENCE, "the same client", || {
+        let clients = |text: &str| -> Vec<String> {
+            let lines = text.lines().filter(|line| line.starts_with(" /127.0.0.1:"));
+            lines.filter_map(|line| Some(line.split_once("[1]")?.1.to_owned())).collect()
+        };
+        let (java, zab) = (java.word("stat")?, zab.word("stat")?);
+        let (java, zab) = (clients(&java), clients(&zab));
+        ensure!(java.len() == 1 && zab.len() == 1, "Java lists {java:?}, ours {zab:?}");
+        Ok((java == zab).then_some(()))
     })
 }
 

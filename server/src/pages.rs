@@ -156,7 +156,7 @@ impl Pages {
             heartbeat_age: self.heartbeat.age(),
             tree: Self::tree(replica, parts),
             traffic,
-            clients: Vec::new(),
+            clients: parts.shards.iter().flat_map(|it| it.clients.lock().clone()).collect(),
             storage: Self::storage(parts),
             transactions: Transactions {
                 proposed: replica.counters().proposed,

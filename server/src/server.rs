@@ -76,7 +76,14 @@ pub async fn run(mut config: Config, environment: BTreeMap<String, String>) -> a
     let peers = if config.cluster.is_standalone() {
         None
     } else {
-        Some(Peers::start(&config, id, core.clone()).await?)
+        tokio::select! {
+            // It may wait for a port as long as it is told to.
+            peers = Peers::start(&config, id, core.clone()) => Some(peers?),
+            signal = shutdown.requested() => {
+                tracing::info!(signal, "stopped while ports were waited for");
+                return Ok(());
+            }
+        }
     };
     let listener = bind(&config.process.client, config.process.client_backlog).await?;
 
@@ -95,18 +102,7 @@ pub async fn run(mut config: Config, environment: BTreeMap<String, String>) -> a
     tokio::task::spawn_local(async move { timer.keep_time().await });
     let ear = core.clone();
     tokio::task::spawn_local(async move { ear.listen(reported).await });
-    let slots = Slots::new(
-        config.process.client_connections_per_address_max,
-        config.process.client_connections_max,
-    );
-    let words = words(config.clone(), pages.clone());
-    let acceptor = Acceptor {
-        listener,
-        slots,
-        entrances: Rc::new(shards.entrances),
-        words,
-        rejected: pages.rejected(),
-    };
+    let acceptor = acceptor(&config, listener, shards.entrances, &pages);
     let accepting = tokio::task::spawn_local(acceptor.run());
     tracing::info!(server = %id, clients = %config.process.client, "started");
 
@@ -119,6 +115,21 @@ pub async fn run(mut config: Config, environment: BTreeMap<String, String>) -> a
     core.finish();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What takes clients in.
+fn acceptor(
+    config: &Rc<Config>,
+    listener: TcpListener,
+    entrances: Vec<Entrance>,
+    pages: &Rc<Pages>,
+) -> Acceptor {
+    let slots = Slots::new(
+        config.process.client_connections_per_address_max,
+        config.process.client_connections_max,
+    );
+    let words = words(config.clone(), pages.clone());
+    Acceptor { listener, slots, entrances: Rc::new(entrances), words, rejected: pages.rejected() }
 }
 
 /// Opens the store, on a thread of its own; says what was found.

@@ -73,6 +73,19 @@ pub struct Counters {
     pub outstanding: u64,
 }
 
+/// Numbers of one connection, for status pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionCounters {
+    /// Which.
+    pub connection: ConnectionId,
+    /// Frames received.
+    pub received: u64,
+    /// Frames sent.
+    pub sent: u64,
+    /// Requests that wait for the core, or behind one that does.
+    pub outstanding: u64,
+}
+
 /// The client side of a server.
 #[derive(Debug)]
 pub struct Shard {
@@ -134,6 +147,7 @@ impl Shard {
                 break;
             };
             books.counters.received += 1;
+            it.received += 1;
             books.frame(tree, it, frame)?;
         }
         Ok(())
@@ -211,6 +225,16 @@ impl Shard {
             outstanding: self.connections.values().map(|it| it.pending.len() as u64).sum(),
             ..self.books.counters
         }
+    }
+
+    /// Numbers of every connection, in the order in which they were opened.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionCounters> + '_ {
+        self.connections.values().map(|it| ConnectionCounters {
+            connection: it.id,
+            received: it.received,
+            sent: it.sent,
+            outstanding: it.pending.len() as u64,
+        })
     }
 
     /// Takes what the core says. It may have something to say in return: see [`Shard::take_for_core`].

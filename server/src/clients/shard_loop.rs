@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tree::SharedTree;
 
 use crate::core_loop::CoreHandle;
-use crate::status::Timing;
+use crate::status::{ClientLine, Timing};
 
 /// Numbers of one shard for status pages on another thread.
 #[derive(Debug, Default)]
@@ -41,6 +41,8 @@ pub struct ShardCounters {
     pub bytes_sent: AtomicU64,
     /// From the arrival of a request to its answer.
     pub latency: Mutex<Timing>,
+    /// Each connection.
+    pub clients: Mutex<Vec<ClientLine>>,
 }
 
 /// The way from a shard to the core.
@@ -74,7 +76,7 @@ struct Inner {
     tree: SharedTree,
     /// Set once: the core of shard 0 is made after it.
     core: RefCell<Option<CorePort>>,
-    wakers: RefCell<BTreeMap<ConnectionId, Rc<Notify>>>,
+    sockets: RefCell<BTreeMap<ConnectionId, Socket>>,
     /// Wakes those that wait until the core's word has caught up with the tree.
     caught_up: Notify,
     next_connection: Cell<u64>,
@@ -95,7 +97,7 @@ impl ShardLoop {
             shard: RefCell::new(Shard::new(id, limits, super_digest)),
             tree,
             core: RefCell::new(None),
-            wakers: RefCell::new(BTreeMap::new()),
+            sockets: RefCell::new(BTreeMap::new()),
             caught_up: Notify::new(),
             next_connection: Cell::new(0),
             counters: Arc::new(ShardCounters::default()),
@@ -116,12 +118,13 @@ impl ShardLoop {
 
     /// Registers a connection. The `Notify` wakes its task when there is output or an end.
     #[must_use]
-    pub fn open(&self, address: IpAddr) -> (ConnectionId, Rc<Notify>) {
+    pub fn open(&self, address: SocketAddr) -> (ConnectionId, Rc<Notify>) {
         let connection = ConnectionId(self.0.next_connection.get());
         self.0.next_connection.set(connection.0 + 1);
         let waker = Rc::new(Notify::new());
-        self.0.wakers.borrow_mut().insert(connection, waker.clone());
-        self.0.shard.borrow_mut().open(connection, address);
+        let socket = Socket { address, waker: waker.clone() };
+        self.0.sockets.borrow_mut().insert(connection, socket);
+        self.0.shard.borrow_mut().open(connection, address.ip());
         (connection, waker)
     }
 
@@ -179,7 +182,7 @@ impl ShardLoop {
 
     /// The connection's socket is gone.
     pub fn closed(&self, connection: ConnectionId) {
-        self.0.wakers.borrow_mut().remove(&connection);
+        self.0.sockets.borrow_mut().remove(&connection);
         self.0.shard.borrow_mut().closed(connection);
         self.settle();
     }
@@ -235,10 +238,10 @@ impl ShardLoop {
 
     fn wake(&self) {
         let woken = self.0.shard.borrow_mut().take_woken();
-        let wakers = self.0.wakers.borrow();
+        let sockets = self.0.sockets.borrow();
         for connection in woken {
-            if let Some(waker) = wakers.get(&connection) {
-                waker.notify_one();
+            if let Some(socket) = sockets.get(&connection) {
+                socket.waker.notify_one();
             }
         }
     }
@@ -262,7 +265,21 @@ impl ShardLoop {
         counters.connections.store(now.connections, Ordering::Relaxed);
         counters.watches.store(now.watches, Ordering::Relaxed);
         counters.outstanding.store(now.outstanding, Ordering::Relaxed);
+        let sockets = self.0.sockets.borrow();
+        let mut clients = counters.clients.lock();
+        clients.clear();
+        clients.extend(self.0.shard.borrow().connections().filter_map(|it| {
+            let address = sockets.get(&it.connection)?.address;
+            let (queued, received, sent) = (it.outstanding, it.received, it.sent);
+            Some(ClientLine { address, queued, received, sent })
+        }));
     }
+}
+
+/// What is kept of a connection's socket, which its task owns.
+struct Socket {
+    address: SocketAddr,
+    waker: Rc<Notify>,
 }
 
 /// Whether a connection goes on after its output is written.

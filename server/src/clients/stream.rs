@@ -19,7 +19,7 @@ const READ_BYTES: usize = 16 * 1024;
 
 /// Serves a connection to its end. `first` holds bytes that were read already.
 pub async fn serve(stream: TcpStream, address: SocketAddr, first: BytesMut, shard: ShardLoop) {
-    let (connection, waker) = shard.open(address.ip());
+    let (connection, waker) = shard.open(address);
     let mut client = ClientStream { stream, connection, waker, shard, input: first };
     match client.run().await {
         Ok(()) => {}

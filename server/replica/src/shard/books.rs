@@ -64,6 +64,12 @@ impl Books {
         !self.serving || self.seen == Zxid(tree.last_zxid())
     }
 
+    /// A frame was added to the output of a connection.
+    pub(super) fn count_sent(&mut self, it: &mut Connection) {
+        self.counters.sent += 1;
+        it.sent += 1;
+    }
+
     /// Lets the shell look at the output of a connection.
     pub(super) fn wake(&mut self, it: &mut Connection) {
         if !std::mem::replace(&mut it.woken, true) {

@@ -75,6 +75,9 @@ pub(super) struct Connection {
     pub(super) touched: bool,
     /// Whether the shell will be told to look at its output.
     pub(super) woken: bool,
+    /// Frames received and sent, for status pages.
+    pub(super) received: u64,
+    pub(super) sent: u64,
     /// The newest zxid an answer had. Clients remember the last one they were told, and find a server that is at
     /// least as far: it must never go back.
     pub(super) told: i64,
@@ -93,6 +96,8 @@ impl Connection {
             output: BytesMut::new(),
             touched: false,
             woken: false,
+            received: 0,
+            sent: 0,
             told: 0,
         }
     }

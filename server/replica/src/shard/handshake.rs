@@ -65,7 +65,7 @@ impl Books {
             }),
         };
         jute::frame::write(&mut it.output, |out| response.encode(out));
-        self.counters.sent += 1;
+        self.count_sent(it);
         self.wake(it);
     }
 
@@ -86,7 +86,7 @@ impl Books {
         };
         let header = ReplyHeader { xid: xid::AUTH, zxid: 0, err };
         jute::frame::write(&mut it.output, |out| header.encode(out));
-        self.counters.sent += 1;
+        self.count_sent(it);
         if err != 0 {
             self.close(it);
         }

@@ -61,7 +61,7 @@ impl Books {
             }
         });
         it.output = output;
-        self.counters.sent += 1;
+        self.count_sent(it);
     }
 }
 

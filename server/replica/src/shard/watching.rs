@@ -34,6 +34,7 @@ impl Shard {
                 if event.may_be_told_to(&it.auth) {
                     notify(&mut it.output, event.zxid, &event.to_wire());
                     counters.sent += 1;
+                    it.sent += 1;
                     if !std::mem::replace(&mut it.woken, true) {
                         woken.push(it.id);
                     }
@@ -116,7 +117,7 @@ impl Books {
                 Rearmed::Missed { event, path } => {
                     let event = WatcherEvent { event, state: KeeperState::SyncConnected, path };
                     notify(&mut it.output, MADE_UP_ZXID, &event);
-                    self.counters.sent += 1;
+                    self.count_sent(it);
                 }
                 Rearmed::Armed { kind, path } => {
                     self.watch(kind, path, it.id, tree.last_zxid());
