@@ -33,7 +33,7 @@ pub(crate) fn fill(mut file: Box<dyn File>, head: &[u8], bytes: u64) -> io::Resu
 /// The directories of a server. `Data` and `Log` may be the same directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dir {
-    /// `dataDir` itself: `myid` and `initialize`.
+    /// `dataDir` itself: `initialize`.
     Home,
     /// `dataDir/version-2`: snapshots and epoch files.
     Data,

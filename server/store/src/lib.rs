@@ -46,7 +46,6 @@ mod txn_log;
 
 mod epoch_file;
 mod log_marker;
-mod my_id;
 mod snapshot_file;
 
 mod recovery;
@@ -61,7 +60,6 @@ mod store;
 pub use disk::{Dir, Disk, File};
 pub use error::{Error, Result};
 pub use maintenance::{Maintenance, Removed, SnapshotWriter, Written};
-pub use my_id::{read_my_id, write_my_id};
 pub use os_disk::OsDisk;
 pub use recovery::{Cut, Report};
 pub use retention::SNAPSHOTS_MIN;

@@ -462,16 +462,3 @@ fn every_snapshot_that_is_kept_can_be_started_from() {
     assert_eq!(found.report.snapshots_skipped.len(), 2);
     assert_eq!((found.last, found.tree.digest()), (zxid(40), tree.digest()));
 }
-
-#[test]
-fn my_id_is_one_decimal_number() {
-    let disk: Arc<dyn Disk> = Arc::new(CrashDisk::default());
-    assert_eq!(store::read_my_id(&disk).unwrap(), None);
-    store::write_my_id(&disk, zab::ServerId(7)).unwrap();
-    assert_eq!(store::read_my_id(&disk).unwrap(), Some(zab::ServerId(7)));
-    let disk = CrashDisk::default();
-    disk.put(Dir::Home, "myid", b"seven");
-    let disk: Arc<dyn Disk> = Arc::new(disk);
-    let error = store::read_my_id(&disk).unwrap_err().to_string();
-    assert!(error.contains("\"seven\""), "{error}");
-}
