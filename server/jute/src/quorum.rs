@@ -78,6 +78,25 @@ impl<'a> QuorumPacket<'a> {
     }
 }
 
+/// Takes the packet at the beginning of `buffer` out of it if it is nothing but its type and a zxid, as most are;
+/// `None` when it is another, or not all there, in which case `buffer` is left as it was.
+pub fn take_bare(buffer: &mut BytesMut) -> Option<(PacketType, i64)> {
+    let (packet, _) = buffer.split_first_chunk::<BARE_SIZE>()?;
+    let (head, ends) = packet.split_at(BARE_SIZE - NO_DATA_NO_AUTHINFO.len());
+    if ends != NO_DATA_NO_AUTHINFO {
+        return None;
+    }
+    let mut reader = Reader::new(head);
+    let packet_type = PacketType::decode(&mut reader).ok()?;
+    let zxid = i64::decode(&mut reader).ok()?;
+    buffer.advance(BARE_SIZE);
+    Some((packet_type, zxid))
+}
+
+/// Two lengths of -1.
+const NO_DATA_NO_AUTHINFO: [u8; 8] = [0xff; 8];
+const BARE_SIZE: usize = 4 + 8 + NO_DATA_NO_AUTHINFO.len();
+
 /// Takes the packet at the beginning of `buffer` out of it without copying, still encoded; `None`
 /// when it is not all there, in which case `buffer` is left as it was. A packet that cannot be
 /// whole within `limit` bytes, and anything that can be no packet, is an error.
@@ -184,5 +203,38 @@ record! {
         /// 0 in progress, 1 success, -1 error.
         status: i32,
         token: Option<&'a [u8]>,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_packet_without_data_is_taken_as_bare() {
+        let encoded = |packet: QuorumPacket<'_>| BytesMut::from(&packet.to_bytes()[..]);
+        let mut bare = encoded(QuorumPacket::bare(PacketType::Commit, 7));
+        let mut cut = bare.clone();
+        cut.truncate(BARE_SIZE - 1);
+        bare.extend_from_slice(b"next");
+        assert_eq!(take_bare(&mut bare), Some((PacketType::Commit, 7)));
+        assert_eq!(&bare[..], b"next");
+        let mut unknown = encoded(QuorumPacket::bare(PacketType::Commit, 7));
+        unknown[3] = 99;
+        for mut other in [
+            cut,
+            unknown,
+            encoded(QuorumPacket::with_data(PacketType::Ping, 7, b"")),
+            encoded(QuorumPacket {
+                packet_type: PacketType::Request,
+                zxid: -1,
+                data: None,
+                authinfo: Some(Vec::new()),
+            }),
+        ] {
+            let before = other.clone();
+            assert_eq!(take_bare(&mut other), None);
+            assert_eq!(other, before);
+        }
     }
 }

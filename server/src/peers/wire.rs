@@ -163,6 +163,20 @@ fn encode_request(request: &Request, out: &mut BytesMut) {
     ids.encode(out);
 }
 
+/// Reads a packet that is nothing but its type and a zxid.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_bare(packet: PacketType, zxid: i64, from: FarEnd) -> Result<Received, Error> {
+    let zxid = Zxid(zxid);
+    Ok(Received::Message(PeerMessage::Zab(match packet {
+        PacketType::Ack => Message::Ack { zxid },
+        PacketType::Commit => Message::Commit { zxid },
+        // The others are rare, and what they say without data is decided in one place.
+        _ => return decode(&QuorumPacket::bare(packet, zxid.0).to_bytes(), from),
+    })))
+}
+
 /// Reads a whole packet that came from `from`. Payloads share its memory.
 ///
 /// # Errors

@@ -237,7 +237,12 @@ impl Leading {
             Message::AckEpoch { current, last } => {
                 self.on_ack_epoch(core, now, link, current, last)?;
             }
-            Message::Ack { zxid } => self.on_ack(core, now, link, zxid)?,
+            Message::Ack { zxid } => {
+                self.on_ack(core, now, link, zxid)?;
+                if self.is_late(core, zxid) {
+                    return Ok(None);
+                }
+            }
             Message::Ping { .. } => return Ok(None),
             Message::LearnerInfo { .. } => {
                 return Err(format!("learner {id} introduced itself twice"));
@@ -289,6 +294,14 @@ impl Leading {
         let committed = core.log.committed();
         progress.enter(progress::Stage::Promised { last, committed }, now);
         Ok(())
+    }
+
+    /// Whether nothing can come of an ACK any more: others had it before. Every second one of three servers is.
+    fn is_late(&self, core: &Core, zxid: Zxid) -> bool {
+        self.stage == Stage::Broadcast
+            && self.leaving.is_none()
+            && zxid.counter() != 0
+            && zxid <= core.log.committed()
     }
 
     fn on_ack(&mut self, core: &Core, now: Millis, link: LinkId, zxid: Zxid) -> Result<(), String> {

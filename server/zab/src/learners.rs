@@ -21,6 +21,8 @@ pub(crate) struct Learners {
     by_link: BTreeMap<LinkId, ServerId>,
     /// Links whose other end has not said who it is, with the time they came up.
     strangers: BTreeMap<LinkId, Millis>,
+    /// Kept for its memory: what each voter has acked, while the majority's is looked for.
+    acked: Vec<Zxid>,
 }
 
 impl Learners {
@@ -137,10 +139,11 @@ impl Learners {
     }
 
     /// The newest zxid that a majority of voters has on disk, `own` being ours.
-    pub(crate) fn quorum_acked(&self, core: &Core, own: Zxid) -> Zxid {
+    pub(crate) fn quorum_acked(&mut self, core: &Core, own: Zxid) -> Zxid {
         let synced = self.by_id.values().filter(|p| p.is_synced() && counts(core, p));
-        let mut acked: Vec<Zxid> = synced.map(|p| p.acked).chain([own]).collect();
-        acked_by_majority(&core.config.ensemble, &mut acked)
+        self.acked.clear();
+        self.acked.extend(synced.map(|p| p.acked).chain([own]));
+        acked_by_majority(&core.config.ensemble, &mut self.acked)
     }
 
     /// Sends a proposal to the followers; observers learn of it when it is committed.
