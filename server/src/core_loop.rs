@@ -246,7 +246,7 @@ impl Core {
             ShardOutput::CatchUp { shard } => Some(*shard),
             ShardOutput::Applied { .. }
             | ShardOutput::SessionClosed { .. }
-            | ShardOutput::Serving
+            | ShardOutput::Serving { .. }
             | ShardOutput::Halted => None,
         };
         match shard {

@@ -287,8 +287,11 @@ pub enum ShardOutput {
         /// Which.
         session: SessionId,
     },
-    /// The server serves clients from now on.
-    Serving,
+    /// The server serves clients from now on, from trees that bear this number.
+    Serving {
+        /// See [`DataTree::term`].
+        term: u64,
+    },
     /// The server has no leader: all client connections are closed.
     Halted,
 }

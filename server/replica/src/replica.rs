@@ -77,6 +77,8 @@ pub struct Replica {
     /// What the transaction being applied changes. Empty between calls.
     changes: Vec<Change>,
     role: Role,
+    /// Counts the changes of role: the mark of the tree.
+    term: u64,
     /// The link to the leader we dialed last.
     dialed: Option<LinkId>,
     /// The tree received by SNAP just now, until the peer has said what becomes of it.
@@ -116,6 +118,7 @@ impl Replica {
             prep,
             changes: Vec::new(),
             role: Role::Looking,
+            term: 0,
             dialed: None,
             received: None,
             installing: VecDeque::new(),
@@ -145,13 +148,13 @@ impl Replica {
             Input::Message { link, message } => self.message(now, link, message, outputs),
             Input::Truncated { after, tree } => {
                 if let Some(tree) = tree {
-                    *self.tree.write() = *tree;
+                    self.replace_tree(*tree);
                 }
                 self.tell_peer(now, zab::Input::Truncated { after }, outputs);
             }
             Input::SnapshotInstalled { zxid } => {
                 let tree = self.installing.pop_front().expect("a snapshot came in before");
-                *self.tree.write() = *tree;
+                self.replace_tree(*tree);
                 self.applied_since_snapshot = 0;
                 self.tell_peer(now, zab::Input::SnapshotInstalled { zxid }, outputs);
             }
@@ -228,6 +231,11 @@ impl Replica {
     /// The last zxid in the tree.
     fn applied(&self) -> Zxid {
         Zxid(self.tree.read().last_zxid())
+    }
+
+    fn replace_tree(&mut self, mut tree: DataTree) {
+        tree.set_term(self.term);
+        *self.tree.write() = tree;
     }
 
     fn tell_peer(&mut self, now: Now, input: zab::Input, outputs: &mut Vec<Output>) {

@@ -198,8 +198,8 @@ impl Shard {
         (!sessions.is_empty()).then_some(Input::Touched { sessions })
     }
 
-    /// Whether it has heard of all that this tree holds. Only then may it read: it owes events for the rest, or the rest
-    /// is not even committed, and it has not heard yet that the server serves no more.
+    /// Whether it may read this tree: it has heard of every change in it that it owes somebody an event for, and the tree
+    /// is not one that holds what is not committed, by a server that serves no more, of which it has not heard yet.
     #[must_use]
     pub fn may_read(&self, tree: &DataTree) -> bool {
         self.books.may_read(tree)
@@ -263,8 +263,9 @@ impl Shard {
                     self.close(connection);
                 }
             }
-            ShardOutput::Serving => {
+            ShardOutput::Serving { term } => {
                 self.books.serving = true;
+                self.books.term = term;
                 self.books.seen = Zxid(tree.last_zxid());
             }
             ShardOutput::Halted => self.halt(),

@@ -32,6 +32,7 @@ pub struct DataTree {
     digest: u64,
     pub(crate) last_zxid: i64,
     data_size: u64,
+    term: u64,
 }
 
 /// Where a new znode comes from: a create transaction, or a snapshot.
@@ -83,6 +84,7 @@ impl DataTree {
             digest: 0,
             last_zxid: 0,
             data_size: 0,
+            term: 0,
         }
     }
 
@@ -122,6 +124,17 @@ impl DataTree {
     #[must_use]
     pub const fn last_zxid(&self) -> i64 {
         self.last_zxid
+    }
+
+    /// What the owner of the tree has marked it with: whoever was told the same number may read it. Not part of the state.
+    #[must_use]
+    pub const fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// Marks the tree: see [`term`](Self::term).
+    pub const fn set_term(&mut self, term: u64) {
+        self.term = term;
     }
 
     /// The digest of the tree, in the bits that Java writes.

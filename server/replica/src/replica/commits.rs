@@ -142,6 +142,9 @@ impl Replica {
     fn became(&mut self, now: Now, standing: Standing, outputs: &mut Vec<Output>) {
         let was_serving = !matches!(self.role, Role::Looking);
         self.prep.clear();
+        // From now on no shard reads the tree that has not heard of this.
+        self.term += 1;
+        self.tree.write().set_term(self.term);
         self.role = match standing {
             Standing::Looking => Role::Looking,
             Standing::Leading { .. } => {
@@ -165,7 +168,7 @@ impl Replica {
             Standing::Looking if was_serving => outputs.push(Output::Shard(ShardOutput::Halted)),
             Standing::Looking => {}
             Standing::Leading { .. } | Standing::Following { .. } => {
-                outputs.push(Output::Shard(ShardOutput::Serving));
+                outputs.push(Output::Shard(ShardOutput::Serving { term: self.term }));
             }
         }
     }

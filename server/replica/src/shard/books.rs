@@ -21,6 +21,8 @@ pub(super) struct Books {
     /// The newest transaction the core has told of.
     pub(super) seen: Zxid,
     pub(super) serving: bool,
+    /// The mark of the trees that may be read while it serves.
+    pub(super) term: u64,
     /// Connections whose next request is a read that has to wait until the shard has heard of all the tree shows.
     pub(super) stuck: Vec<ConnectionId>,
     /// Connections heard of since that was last reported.
@@ -43,6 +45,7 @@ impl Books {
             watches: WatchTable::new(),
             seen: Zxid::ZERO,
             serving: false,
+            term: 0,
             stuck: Vec::new(),
             touched: Vec::new(),
             for_core: Vec::new(),
@@ -60,8 +63,9 @@ impl Books {
 
     /// See [`Shard::may_read`](super::Shard::may_read).
     pub(super) fn may_read(&self, tree: &DataTree) -> bool {
+        let is_told = self.watches.path_count() == 0 || self.seen >= Zxid(tree.last_zxid());
         // While it does not serve, no connection has a session to read for.
-        !self.serving || self.seen == Zxid(tree.last_zxid())
+        !self.serving || (tree.term() == self.term && is_told)
     }
 
     /// A frame was added to the output of a connection.
