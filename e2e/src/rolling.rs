@@ -69,8 +69,9 @@ pub fn rolling_restart(kubectl: &Kubectl, tell: &mut dyn FnMut(&str)) -> anyhow:
     Ok(Report { outcome, elections, before, after, took })
 }
 
-/// Whether the operator has seen the last change and is done with it.
-fn is_done(zab: &Value) -> bool {
+/// Whether the operator has seen the last change of a `ZabCluster` and is done with it.
+#[must_use]
+pub fn is_done(zab: &Value) -> bool {
     let status = &zab["status"];
     let ready = status["conditions"].as_array().into_iter().flatten().any(|condition| {
         condition["type"] == "Ready"

@@ -118,6 +118,12 @@ pub struct Pod {
     pub address: Option<String>,
     /// The node it runs on, which is its zone.
     pub node: Option<String>,
+    /// The image it was made with.
+    pub image: String,
+    /// Whether it is ready.
+    pub is_ready: bool,
+    /// Its identity.
+    pub uid: String,
 }
 
 /// The server pods of the namespace, by name.
@@ -134,6 +140,13 @@ pub fn pods(kubectl: &Kubectl) -> anyhow::Result<Vec<Pod>> {
             name: text(&item["metadata"]["name"]).unwrap_or_default(),
             address: text(&item["status"]["podIP"]),
             node: text(&item["spec"]["nodeName"]),
+            image: text(&item["spec"]["containers"][0]["image"]).unwrap_or_default(),
+            is_ready: item["status"]["conditions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|it| it["type"] == "Ready" && it["status"] == "True"),
+            uid: text(&item["metadata"]["uid"]).unwrap_or_default(),
         })
         .collect())
 }
@@ -148,6 +161,16 @@ pub fn three_zones(kubectl: &Kubectl) -> anyhow::Result<()> {
     kubectl.apply(&manifest)?;
     let arguments = ["wait", "zab/three-zones", "--for=condition=Ready", "--timeout=180s"];
     kubectl.run_for(Duration::from_secs(190), &arguments)?;
+    Ok(())
+}
+
+/// Changes the example.
+///
+/// # Errors
+/// When the patch is refused.
+pub fn patch(kubectl: &Kubectl, patch: &Value) -> anyhow::Result<()> {
+    let patch = patch.to_string();
+    kubectl.run(&["patch", "zab", "three-zones", "--type=merge", "--patch", &patch])?;
     Ok(())
 }
 

@@ -3,10 +3,14 @@
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use e2e::commands::Kubectl;
 use e2e::promtool;
-use e2e::rolling::rolling_restart;
-use e2e::story::{self, in_namespace, pods};
+use e2e::rolling::{is_done, rolling_restart};
+use e2e::story::{self, Pod, in_namespace, pods};
 use e2e::wait::wait_for;
+use e2e::workload::Outcome;
+use serde_json::json;
 
 /// The main promise: no acknowledged write is lost, and the leader leaves last, by a hand-over.
 #[test]
@@ -65,6 +69,57 @@ fn an_ensemble_outlives_the_loss_of_a_zone() {
     eprintln!("{outcome:#?}");
     assert_eq!(outcome.lost, 0);
     assert!(outcome.acknowledged > 100, "two zones of three went on");
+}
+
+/// A revision that cannot run reaches one server, even if another server's pod is lost meanwhile: that one comes back as it
+/// was. The operator says that it stopped, and goes on when the spec is mended.
+#[test]
+fn a_bad_image_stops_at_one_server_and_costs_nothing() {
+    story::install_operator().unwrap();
+    let outcome = in_namespace("story-image", bad_image).unwrap();
+    eprintln!("{outcome:#?}");
+    assert_eq!(outcome.lost, 0);
+    assert!(outcome.acknowledged > 100, "two servers of three went on");
+}
+
+fn bad_image(kubectl: &Kubectl) -> anyhow::Result<Outcome> {
+    const PATIENCE: Duration = Duration::from_secs(180);
+    let is_bad = |pod: &Pod| pod.image.ends_with(":missing");
+    story::three_zones(kubectl)?;
+    let complete = || Ok(is_done(&kubectl.get(&["zab", "three-zones"])?).then_some(()));
+    wait_for(PATIENCE, "the start to be complete", complete)?;
+    story::start_writing(kubectl, "/story-image")?;
+    let image = json!({"tag": "missing", "pullPolicy": "Never"});
+    let rollout = json!({"memberTimeoutSeconds": 30});
+    story::patch(kubectl, &json!({"spec": {"image": image, "rollout": rollout}}))?;
+    wait_for(PATIENCE, "a server with the bad image", || {
+        Ok(pods(kubectl)?.iter().any(is_bad).then_some(()))
+    })?;
+
+    let lost = pods(kubectl)?.into_iter().find(|pod| !is_bad(pod)).context("a good server")?;
+    kubectl.run_for(Duration::from_secs(100), &["delete", "pod", &lost.name])?;
+    wait_for(
+        PATIENCE,
+        "the lost server to be back as it was, and the rollout to be halted",
+        || {
+            let pods = pods(kubectl)?;
+            anyhow::ensure!(
+                pods.iter().filter(|pod| is_bad(pod)).count() <= 1,
+                "two bad: {pods:?}"
+            );
+            let is_back = pods.iter().any(|pod| {
+                pod.name == lost.name && pod.uid != lost.uid && pod.is_ready && !is_bad(pod)
+            });
+            let phase = &kubectl.get(&["zab", "three-zones"])?["status"]["rollout"]["phase"];
+            Ok((is_back && phase == "Halted").then_some(()))
+        },
+    )?;
+    eprintln!("{}", kubectl.run(&["describe", "zab"])?);
+
+    let image = json!({"tag": "dev", "pullPolicy": "IfNotPresent"});
+    story::patch(kubectl, &json!({"spec": {"image": image}}))?;
+    wait_for(PATIENCE, "the mended spec to be carried out", complete)?;
+    story::stop_writing(kubectl)
 }
 
 /// A fault of the lab, by its documented command.
