@@ -287,10 +287,10 @@ pub enum ShardOutput {
         /// Which.
         session: SessionId,
     },
-    /// The server serves clients from now on, from trees that bear this number.
+    /// The server serves clients from now on, from trees that bear this mark.
     Serving {
-        /// See [`DataTree::term`].
-        term: u64,
+        /// See [`DataTree::mark`].
+        mark: u64,
     },
     /// The server has no leader: all client connections are closed.
     Halted,

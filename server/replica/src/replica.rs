@@ -78,7 +78,7 @@ pub struct Replica {
     changes: Vec<Change>,
     role: Role,
     /// Counts the changes of role: the mark of the tree.
-    term: u64,
+    mark: u64,
     /// The link to the leader we dialed last.
     dialed: Option<LinkId>,
     /// The tree received by SNAP just now, until the peer has said what becomes of it.
@@ -118,7 +118,7 @@ impl Replica {
             prep,
             changes: Vec::new(),
             role: Role::Looking,
-            term: 0,
+            mark: 0,
             dialed: None,
             received: None,
             installing: VecDeque::new(),
@@ -234,7 +234,7 @@ impl Replica {
     }
 
     fn replace_tree(&mut self, mut tree: DataTree) {
-        tree.set_term(self.term);
+        tree.set_mark(self.mark);
         *self.tree.write() = tree;
     }
 

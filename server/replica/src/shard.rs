@@ -263,9 +263,9 @@ impl Shard {
                     self.close(connection);
                 }
             }
-            ShardOutput::Serving { term } => {
+            ShardOutput::Serving { mark } => {
                 self.books.serving = true;
-                self.books.term = term;
+                self.books.mark = mark;
                 self.books.seen = Zxid(tree.last_zxid());
             }
             ShardOutput::Halted => self.halt(),

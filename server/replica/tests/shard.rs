@@ -22,7 +22,7 @@ fn connected(tree: &DataTree) -> Shard {
     let limits =
         Limits { frame_bytes_max: 1 << 20, pending_len_max: 10, output_bytes_max: 1 << 20 };
     let mut shard = Shard::new(ShardId(0), limits, None);
-    shard.on_core(Micros(0), tree, ShardOutput::Serving { term: 0 });
+    shard.on_core(Micros(0), tree, ShardOutput::Serving { mark: 0 });
     shard.open(CLIENT.connection, IpAddr::V4(Ipv4Addr::LOCALHOST));
     let request = ConnectRequest {
         protocol_version: 0,
@@ -120,7 +120,7 @@ fn a_read_behind_a_write_waits_for_the_events_of_all_it_shows() {
 }
 
 #[test]
-fn nothing_is_read_from_a_tree_of_another_term() {
+fn nothing_is_read_from_a_tree_with_another_mark() {
     let mut tree = DataTree::new(0);
     let mut shard = connected(&tree);
     assert!(shard.may_read(&tree));
@@ -128,9 +128,9 @@ fn nothing_is_read_from_a_tree_of_another_term() {
     change(&mut tree, 6);
     assert!(shard.may_read(&tree));
     // The server has lost its leader, and may take in what is not committed; the shard has not heard yet.
-    tree.set_term(1);
+    tree.set_mark(1);
     assert!(!shard.may_read(&tree));
     shard.on_core(Micros(0), &tree, ShardOutput::Halted);
-    shard.on_core(Micros(0), &tree, ShardOutput::Serving { term: 1 });
+    shard.on_core(Micros(0), &tree, ShardOutput::Serving { mark: 1 });
     assert!(shard.may_read(&tree));
 }

@@ -350,18 +350,21 @@ fn step(
     let mut message = |message| inputs.push(Input::Message { link: link.id, message });
     match expecting {
         Expecting::Packets => {
-            if let Some((packet_type, zxid)) = quorum::take_bare(buffer) {
-                match wire::decode_bare(packet_type, zxid, link.far).map_err(invalid)? {
-                    Received::Message(received) => message(received),
-                    Received::Snapshot { to } => return expect_tree(link, limits, to),
-                }
-                return Ok((Expecting::Packets, Step::Again));
-            }
-            let taken = quorum::take_packet(buffer, limits.packet_bytes_max).map_err(invalid)?;
-            let Some(packet) = taken else { return Ok((Expecting::Packets, Step::NeedMore)) };
-            match wire::decode(&packet, link.far).map_err(invalid)? {
+            let received = if let Some((packet_type, zxid)) = quorum::take_bare(buffer) {
+                wire::decode_bare(packet_type, zxid, link.far)
+            } else {
+                let taken =
+                    quorum::take_packet(buffer, limits.packet_bytes_max).map_err(invalid)?;
+                let Some(packet) = taken else { return Ok((Expecting::Packets, Step::NeedMore)) };
+                wire::decode(&packet, link.far)
+            };
+            match received.map_err(invalid)? {
                 Received::Message(received) => message(received),
-                Received::Snapshot { to } => return expect_tree(link, limits, to),
+                Received::Snapshot { to } if link.far == FarEnd::Leader => {
+                    let reader = Box::new(TreeReader::new(limits.hash_seed));
+                    return Ok((Expecting::Tree { to, reader }, Step::Again));
+                }
+                Received::Snapshot { .. } => return Err(other("a learner sent a snapshot")),
             }
             Ok((Expecting::Packets, Step::Again))
         }
@@ -388,14 +391,6 @@ fn step(
             Ok((Expecting::Packets, Step::Again))
         }
     }
-}
-
-fn expect_tree(link: &Link, limits: &Limits, to: Zxid) -> io::Result<(Expecting, Step)> {
-    if link.far != FarEnd::Leader {
-        return Err(other("a learner sent a snapshot"));
-    }
-    let reader = Box::new(TreeReader::new(limits.hash_seed));
-    Ok((Expecting::Tree { to, reader }, Step::Again))
 }
 
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {

@@ -32,7 +32,7 @@ pub struct DataTree {
     digest: u64,
     pub(crate) last_zxid: i64,
     data_size: u64,
-    term: u64,
+    mark: u64,
 }
 
 /// Where a new znode comes from: a create transaction, or a snapshot.
@@ -84,7 +84,7 @@ impl DataTree {
             digest: 0,
             last_zxid: 0,
             data_size: 0,
-            term: 0,
+            mark: 0,
         }
     }
 
@@ -128,13 +128,13 @@ impl DataTree {
 
     /// What the owner of the tree has marked it with: whoever was told the same number may read it. Not part of the state.
     #[must_use]
-    pub const fn term(&self) -> u64 {
-        self.term
+    pub const fn mark(&self) -> u64 {
+        self.mark
     }
 
-    /// Marks the tree: see [`term`](Self::term).
-    pub const fn set_term(&mut self, term: u64) {
-        self.term = term;
+    /// Marks the tree: see [`mark`](Self::mark).
+    pub const fn set_mark(&mut self, mark: u64) {
+        self.mark = mark;
     }
 
     /// The digest of the tree, in the bits that Java writes.

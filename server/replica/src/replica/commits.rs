@@ -143,8 +143,8 @@ impl Replica {
         let was_serving = !matches!(self.role, Role::Looking);
         self.prep.clear();
         // From now on no shard reads the tree that has not heard of this.
-        self.term += 1;
-        self.tree.write().set_term(self.term);
+        self.mark += 1;
+        self.tree.write().set_mark(self.mark);
         self.role = match standing {
             Standing::Looking => Role::Looking,
             Standing::Leading { .. } => {
@@ -168,7 +168,7 @@ impl Replica {
             Standing::Looking if was_serving => outputs.push(Output::Shard(ShardOutput::Halted)),
             Standing::Looking => {}
             Standing::Leading { .. } | Standing::Following { .. } => {
-                outputs.push(Output::Shard(ShardOutput::Serving { term: self.term }));
+                outputs.push(Output::Shard(ShardOutput::Serving { mark: self.mark }));
             }
         }
     }

@@ -22,7 +22,7 @@ pub(super) struct Books {
     pub(super) seen: Zxid,
     pub(super) serving: bool,
     /// The mark of the trees that may be read while it serves.
-    pub(super) term: u64,
+    pub(super) mark: u64,
     /// Connections whose next request is a read that has to wait until the shard has heard of all the tree shows.
     pub(super) stuck: Vec<ConnectionId>,
     /// Connections heard of since that was last reported.
@@ -45,7 +45,7 @@ impl Books {
             watches: WatchTable::new(),
             seen: Zxid::ZERO,
             serving: false,
-            term: 0,
+            mark: 0,
             stuck: Vec::new(),
             touched: Vec::new(),
             for_core: Vec::new(),
@@ -65,7 +65,7 @@ impl Books {
     pub(super) fn may_read(&self, tree: &DataTree) -> bool {
         let is_told = self.watches.path_count() == 0 || self.seen >= Zxid(tree.last_zxid());
         // While it does not serve, no connection has a session to read for.
-        !self.serving || (tree.term() == self.term && is_told)
+        !self.serving || (tree.mark() == self.mark && is_told)
     }
 
     /// A frame was added to the output of a connection.
@@ -76,9 +76,7 @@ impl Books {
 
     /// Lets the shell look at the output of a connection.
     pub(super) fn wake(&mut self, it: &mut Connection) {
-        if !std::mem::replace(&mut it.woken, true) {
-            self.woken.push(it.id);
-        }
+        it.wake(&mut self.woken);
     }
 
     /// Ends a connection once its output is written.

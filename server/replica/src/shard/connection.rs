@@ -102,6 +102,13 @@ impl Connection {
         }
     }
 
+    /// Lets the shell look at its output: its id is added to `woken`, once.
+    pub(super) fn wake(&mut self, woken: &mut Vec<ConnectionId>) {
+        if !std::mem::replace(&mut self.woken, true) {
+            woken.push(self.id);
+        }
+    }
+
     /// Whether its next frame may be taken.
     pub(super) fn may_receive(&self, limits: &Limits) -> bool {
         match self.state {

@@ -35,9 +35,7 @@ impl Shard {
                     notify(&mut it.output, event.zxid, &event.to_wire());
                     counters.sent += 1;
                     it.sent += 1;
-                    if !std::mem::replace(&mut it.woken, true) {
-                        woken.push(it.id);
-                    }
+                    it.wake(woken);
                 }
             });
         }
